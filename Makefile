@@ -1,0 +1,41 @@
+# make demo   create .venv, export and prove the example model, build an fp16 engine without a GPU
+# make test   run the tests              make check   ruff and mypy --strict              make clean
+# PYTHON chooses the interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := out
+
+.PHONY: demo test check install clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	@mkdir -p $(DEMO)
+	$(BIN)/s2deploy export examples/s2mlpv2.py:s2mlpv2_small_7 --input "x:batch=1..4..8,3,224,224" -o $(DEMO)/s2mlpv2.onnx
+	$(BIN)/s2deploy build $(DEMO)/s2mlpv2.onnx --target rtx --fp16 --compute-capability 8.6 -o $(DEMO)/s2mlpv2.plan
+	@printf '%s\n' '' 'Next, with your own model:' \
+	  '  . $(BIN)/activate' \
+	  '  s2deploy export your_model.py:YourModel --input "x:batch=1..8..64,3,224,224" -o model.onnx' \
+	  '  s2deploy validate your_model.py:YourModel model.onnx' \
+	  '  s2deploy build model.onnx --fp16 -o model.plan' \
+	  '  s2deploy export --help'
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else f"s2deploy needs CPython 3.10 to 3.13, $(PYTHON) is {sys.version.split()[0]}; choose one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[rtx,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
