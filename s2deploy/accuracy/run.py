@@ -1,0 +1,169 @@
+"""Runs two sides over the same feeds through Polygraphy's Comparator, one feed at a time.
+
+Feeds are made when they are needed and freed with the outputs after their comparison: at the largest sizes
+of a dynamic model each of them can be gigabytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from s2deploy.accuracy.comparison import Comparison, FeedComparison
+from s2deploy.accuracy.judge import judge_output
+from s2deploy.errors import S2DeployError, ValidationError
+from s2deploy.feeds import Array, Feed, interesting_sizes, random_feed
+from s2deploy.specs import TensorSpec, Tolerance
+
+Side = Callable[[Feed], Mapping[str, Array]]
+"""Runs a model on a feed and returns its outputs by name; a runtime's session is one, so is a function over torch."""
+
+_SILENT = 60  # above Polygraphy's CRITICAL: its messages arrive as exceptions as well
+
+
+@dataclass(frozen=True)
+class LazyFeed:
+    """A feed that is made when it is needed.
+
+    Attributes:
+        label: Names it in reports: ``min``, ``opt``, ``max``, ``odd`` or ``data``.
+        sizes: The sizes of the named dimensions.
+        load: Makes the arrays by input name.
+    """
+
+    label: str
+    sizes: dict[str, int]
+    load: Callable[[], Feed]
+
+
+def lazy_feeds(specs: Sequence[TensorSpec], seed: int = 0) -> Iterator[LazyFeed]:
+    """Yields random feeds at the min, opt, max and one odd size of every dimension, each size once.
+
+    Args:
+        specs: The model's inputs.
+        seed: Feeds are the same for the same specs and seed.
+    """
+    for label, sizes in interesting_sizes(specs).items():
+        yield LazyFeed(label, sizes, lambda sizes=sizes: random_feed(specs, sizes, seed))  # type: ignore[misc]
+
+
+def compare(
+    reference: Side,
+    candidate: Side,
+    feeds: Iterable[LazyFeed],
+    tolerance: Tolerance | None = None,
+    *,
+    on_feed: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compares two sides over all feeds.
+
+    Args:
+        reference: The side that is right by definition.
+        candidate: The side that is judged; it runs after the reference on each feed.
+        feeds: What both are fed, e.g. from `lazy_feeds`.
+        tolerance: When an output passes; `Tolerance()` unless given.
+        on_feed: Called with each feed's label before it runs.
+
+    Raises:
+        ValidationError: A side raised, or there is no feed.
+    """
+    tolerance = tolerance or Tolerance()
+    results: list[FeedComparison] = []
+    for feed in feeds:
+        if on_feed is not None:
+            on_feed(feed.label)
+        results.append(_compare_feed(reference, candidate, feed, tolerance))
+    if not results:
+        raise ValidationError("there is nothing to compare on: no feed was given", hint="give at least one feed")
+    return Comparison(tolerance, tuple(results))
+
+
+def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: Tolerance) -> FeedComparison:
+    from polygraphy.comparator import Comparator
+    from polygraphy.logger import G_LOGGER
+
+    feed = _load(lazy)
+    shapes = {name: array.shape for name, array in feed.items()}
+    runners = [
+        _runner("reference", reference, feed, lazy.label),
+        _runner("candidate", candidate, feed, lazy.label),
+    ]
+    key = f"feed {lazy.label}"
+
+    def judge(expected: Mapping[str, Array], found: Mapping[str, Array]) -> dict[str, _Verdict]:
+        names = [*expected.keys(), *(name for name in found.keys() if name not in expected)]  # noqa: SIM118
+        outputs = tuple(
+            judge_output(
+                name,
+                expected[name] if name in expected else None,  # noqa: SIM401
+                found[name] if name in found else None,  # noqa: SIM401
+                tolerance,
+            )
+            for name in names
+        )
+        # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,
+        # which takes seconds and several times the memory of a large output.
+        return {key: _Verdict(FeedComparison(lazy.label, lazy.sizes, shapes, outputs))}
+
+    with G_LOGGER.verbosity(_SILENT):
+        ran = Comparator.run(runners, data_loader=[feed])
+        accuracy = Comparator.compare_accuracy(ran, compare_func=judge)
+    verdict: _Verdict = accuracy[0]["reference", "candidate"][0][key]
+    return verdict.comparison
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """A comparison whose truth is whether it passed, as Polygraphy expects."""
+
+    comparison: FeedComparison
+
+    def __bool__(self) -> bool:
+        return self.comparison.passed
+
+
+def _runner(name: str, side: Side, feed: Feed, label: str) -> Any:
+    """Wraps a side as a Polygraphy runner.
+
+    Polygraphy's own PyTorch runner returns a tuple and moves the module to CUDA, so it cannot be used.
+    """
+    from polygraphy.backend.base import BaseRunner
+    from polygraphy.common import TensorMetadata
+
+    class CallableRunner(BaseRunner):  # type: ignore[misc]
+        def get_input_metadata_impl(self) -> Any:
+            return TensorMetadata.from_feed_dict(feed)
+
+        def infer_impl(self, feed_dict: Feed) -> Feed:
+            start = time.perf_counter()
+            outputs = _run_side(name, side, dict(feed_dict), label)
+            self.inference_time = time.perf_counter() - start
+            return outputs
+
+    return CallableRunner(name=name)
+
+
+def _run_side(name: str, side: Side, feed: Feed, label: str) -> Feed:
+    try:
+        return {output: np.require(array, requirements="C") for output, array in side(feed).items()}
+    except S2DeployError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{key}: {'x'.join(map(str, array.shape))}" for key, array in feed.items())
+        raise ValidationError(
+            f"the {name} failed on the {label} feed ({shapes}): {type(error).__name__}: {error}",
+            hint="check that the model accepts these sizes and values; narrow --input or set --value-range or --data",
+        ) from error
+
+
+def _load(lazy: LazyFeed) -> Feed:
+    try:
+        return {name: np.require(array, requirements="C") for name, array in lazy.load().items()}
+    except MemoryError as error:
+        raise ValidationError(
+            f"the {lazy.label} feed does not fit into memory: {error}", hint="lower the largest sizes of --input"
+        ) from error
