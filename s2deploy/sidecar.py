@@ -1,0 +1,151 @@
+"""The sidecar: ``model.plan.json`` beside the byte-pure ``model.plan``, holding everything known about it.
+
+A plan with anything added to its bytes is unreadable to other tools, so nothing is ever put inside it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s2deploy.artifacts import sha256
+from s2deploy.errors import ArtifactError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """A file as it was when the plan was built.
+
+    Attributes:
+        name: Its name, without the folder.
+        sha256: Hexadecimal SHA-256 of its bytes; weights kept in external files are not part of it.
+        size_bytes: Its size.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ProfileShapes:
+    """The shapes one input can take in an optimization profile."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EngineTensor:
+    """An input or output of the engine; -1 where a size is dynamic."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What is known about a plan.
+
+    Attributes:
+        onnx: The ONNX file it was built from.
+        plan: The plan itself.
+        target: ``rtx`` or ``tensorrt``.
+        precision: ``fp32`` or ``fp16``: what the heavy operators compute in.
+        capabilities: Compute capabilities such as ``8.6`` the plan runs on; empty where it was built for the
+            machine's own GPU.
+        versions: Versions of the packages that made it, by distribution name.
+        profiles: Optimization profiles, each by input name; empty for a static engine.
+        inputs: The engine's inputs.
+        outputs: The engine's outputs.
+        options: What the builder was asked for besides, e.g. ``{"strongly_typed": true}``.
+        build_seconds: Time the builder took.
+        semantics: What overlapping assignments mean in the model, copied from the ONNX file.
+        schema: Version of this layout.
+    """
+
+    onnx: FileIdentity
+    plan: FileIdentity
+    target: str
+    precision: str
+    capabilities: tuple[str, ...]
+    versions: dict[str, str]
+    profiles: tuple[dict[str, ProfileShapes], ...]
+    inputs: tuple[EngineTensor, ...]
+    outputs: tuple[EngineTensor, ...]
+    options: dict[str, bool | int | str] = field(default_factory=dict)
+    build_seconds: float = 0.0
+    semantics: str | None = None
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Returns the sidecar's text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def sidecar_path(plan: Path) -> Path:
+    """Returns where a plan's sidecar lies: ``model.plan`` has ``model.plan.json``."""
+    return plan.with_name(plan.name + ".json")
+
+
+def identify(path: Path) -> FileIdentity:
+    """Hashes a file.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+    """
+    return FileIdentity(path.name, sha256(path), path.stat().st_size)
+
+
+def read_sidecar(plan: Path) -> Sidecar:
+    """Reads a plan's sidecar and checks that it belongs to the plan.
+
+    Raises:
+        ArtifactError: The sidecar or the plan is missing or damaged, or the plan is not the one it describes.
+    """
+    path = sidecar_path(plan)
+    again = "build the plan again with s2deploy build"
+    try:
+        sidecar = _parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{plan} has no sidecar {path.name}", hint=f"keep both files together, or {again}"
+        ) from error
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}", hint="check the permissions") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}", hint=again) from error
+    found = identify(plan)
+    if (found.sha256, found.size_bytes) != (sidecar.plan.sha256, sidecar.plan.size_bytes):
+        raise ArtifactError(
+            f"{plan} is not the plan {path.name} describes: "
+            f"SHA-256 {found.sha256[:12]}... in {found.size_bytes} bytes, "
+            f"{sidecar.plan.sha256[:12]}... in {sidecar.plan.size_bytes} expected",
+            hint=again,
+        )
+    return sidecar
+
+
+def _parse(data: dict[str, Any]) -> Sidecar:
+    if data["schema"] != SCHEMA:
+        raise ValueError(f"schema {data['schema']} is not {SCHEMA}, which this version of s2deploy reads")
+    fields = dict(data)
+    fields["onnx"] = FileIdentity(**data["onnx"])
+    fields["plan"] = FileIdentity(**data["plan"])
+    fields["capabilities"] = tuple(data["capabilities"])
+    fields["profiles"] = tuple(
+        {
+            name: ProfileShapes(**{key: tuple(value) for key, value in shapes.items()})
+            for name, shapes in profile.items()
+        }
+        for profile in data["profiles"]
+    )
+    for key in ("inputs", "outputs"):
+        fields[key] = tuple(EngineTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in data[key])
+    return Sidecar(**fields)
