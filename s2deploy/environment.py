@@ -1,0 +1,32 @@
+"""Keeps the tools underneath silent: their warnings and logs are about their own internals, not the user's model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SILENT = logging.CRITICAL + 1
+
+
+@contextmanager
+def quiet(*, enabled: bool) -> Iterator[None]:
+    """Hides the Python warnings and log records of libraries, and the native log of torch.
+
+    Args:
+        enabled: False leaves everything as it is, for ``--debug``.
+    """
+    if not enabled:
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(_SILENT)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
