@@ -232,7 +232,8 @@ def _resolve(dim: Dim, known: Mapping[str, Dim], tensor: str) -> Dim:
         return dim
     if dim.name not in known:
         raise InputSpecError(
-            f"input {tensor!r}: dimension {dim.name!r} has no range", hint=f"write e.g. {dim.name}=1..8..64"
+            f"input {tensor!r}: dimension {dim.name!r} has no range",
+            hint=f"write e.g. {dim.name}=1..8..64; if a dtype was meant: {', '.join(DTYPES)}",
         )
     return known[dim.name]
 

@@ -41,12 +41,12 @@ def test_an_output_may_not_overwrite_its_source_under_any_name(tmp_path: Path) -
 
 def test_a_full_disk_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
-    with pytest.raises(ArtifactError, match="0 MB free, model.onnx needs at least 5 MB"):
+    with pytest.raises(ArtifactError, match=r"0 MB free, model\.onnx needs at least 5 MB"):
         check_output(tmp_path / "model.onnx", needed_bytes=5_000_000)
 
 
 def test_a_folder_that_refuses_new_files_is_found_before_the_work() -> None:
-    with pytest.raises(ArtifactError, match="cannot write /proc/model.onnx"):
+    with pytest.raises(ArtifactError, match=r"cannot write /proc/model\.onnx"):
         check_output(Path("/proc/model.onnx"))
 
 

@@ -18,7 +18,7 @@ METADATA = Metadata(
     source_sha256="00ff",
     weights="weights.safetensors",
     weights_sha256="ff00",
-    inputs=parse_inputs(["x:batch=1..8..64,3,height=28..448/28:float16", "input_1:0:batch,7:int64"], ["input_1:0=-2..9"]),
+    inputs=parse_inputs(["x:batch=1..8..64,3,height=28..448/28:float16", "i:0:batch,7:int64"], ["i:0=-2..9"]),
     kwargs={"channels": 96, "name": "ü"},
     opset=20,
     guards=("height >= 2",),
@@ -56,8 +56,9 @@ def test_a_foreign_onnx_file_is_named_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["{", "[]", "null", '["x:1..2"]'])
 def test_damaged_metadata_is_an_artifact_error(broken: str) -> None:
+    path = Path("model.onnx")
     with pytest.raises(ArtifactError, match="is damaged"):
-        Metadata.from_props(METADATA.to_props() | {"s2deploy.inputs": broken, "s2deploy.source": broken}, Path("m.onnx"))
+        Metadata.from_props(METADATA.to_props() | dict.fromkeys(("s2deploy.inputs", "s2deploy.source"), broken), path)
 
 
 @pytest.mark.parametrize("content", [None, b"not onnx at all", b""])
