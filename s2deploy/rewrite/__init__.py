@@ -1,0 +1,1 @@
+"""Rewrites of data movement in ONNX graphs."""
