@@ -11,6 +11,19 @@ from hypothesis import strategies as st
 
 from s2deploy.rewrite.contents import Axis, Ramp, Read, Scalar
 from s2deploy.rewrite.coordinates import Bounds, Coord, Poly, UndecidedError, dimension
+from s2deploy.rewrite.emit import emit
+from s2deploy.rewrite.expressions import (
+    Concat,
+    Expand,
+    Expression,
+    Fill,
+    Pad,
+    Slice,
+    Source,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+)
 from s2deploy.rewrite.regions import Tiling, concat
 
 
@@ -53,21 +66,59 @@ def evaluate(tiling: Tiling, sizes: dict[str, int], sources: dict[Any, np.ndarra
     return result
 
 
+def compute(expression: Expression, sizes: dict[str, int], sources: dict[Any, np.ndarray]) -> np.ndarray:
+    """Computes an expression with numpy, checking the shape it states."""
+    result: np.ndarray
+    if isinstance(expression, Source):
+        result = sources[expression.value]
+    elif isinstance(expression, Fill):
+        tiling = Tiling.of(expression.content, expression.shape)
+        return evaluate(tiling, sizes, sources)
+    elif isinstance(expression, Concat):
+        result = np.concatenate([compute(part, sizes, sources) for part in expression.parts], expression.axis)
+    else:
+        of = compute(expression.of, sizes, sources)
+        if isinstance(expression, Slice):
+            result = of
+            for w in expression.windows:
+                index = value(w.start, sizes) + w.step * np.arange(value(w.size, sizes))
+                assert (index >= 0).all()
+                result = np.take(result, index, axis=w.axis)
+        elif isinstance(expression, Transpose):
+            result = of.transpose(expression.perm)
+        elif isinstance(expression, Squeeze):
+            result = np.squeeze(of, expression.axes)
+        elif isinstance(expression, Unsqueeze):
+            result = np.expand_dims(of, expression.axes)
+        elif isinstance(expression, Expand):
+            result = np.broadcast_to(of, [value(c, sizes) for c in expression.shape])
+        elif isinstance(expression, Pad):
+            assert isinstance(expression.fill, Scalar)
+            widths = list(zip(expression.before, expression.after, strict=True))
+            result = np.pad(of, widths, constant_values=expression.fill.key)
+    assert result.shape == tuple(value(c, sizes) for c in expression.shape)
+    return result
+
+
 H, W = dimension("H"), dimension("W")
 RANGES = {"H": (4, None), "W": (4, None)}
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> tuple[Tiling, np.ndarray, dict[str, int], dict[Any, np.ndarray], Bounds]:
+def programs(
+    draw: st.DrawFn,
+) -> tuple[Tiling, np.ndarray, dict[str, int], dict[Any, np.ndarray], Bounds, dict[Any, Any]]:
     """A random chain of movements, run on a tiling and on an array at once."""
     symbolic = draw(st.booleans())
     sizes = {"H": draw(st.integers(4, 7)), "W": draw(st.integers(4, 7))}
     shape: tuple[Coord, ...] = (2, H, W, 4) if symbolic else (2, sizes["H"], sizes["W"], 4)
     bounds = Bounds(RANGES)
     sources: dict[Any, np.ndarray] = {}
+    shapes: dict[Any, Any] = {}
 
     def fresh(name: str, dims: tuple[Coord, ...]) -> tuple[Tiling, np.ndarray]:
         extent = [value(c, sizes) for c in dims]
+        shapes[name] = dims
         sources[name] = np.arange(int(np.prod(extent, dtype=int))).reshape(extent) + 1000 * len(sources)
         return Tiling.whole(name, dims), sources[name]
 
@@ -163,11 +214,19 @@ def programs(draw: st.DrawFn) -> tuple[Tiling, np.ndarray, dict[str, int], dict[
         except UndecidedError:
             continue
         pool.append((tiling, array))
-    return tiling, array, sizes, sources, bounds
+    return tiling, array, sizes, sources, bounds, shapes
 
 
 @settings(max_examples=300, deadline=None)
 @given(programs())
 def test_chain_equals_numpy(program: Any) -> None:
-    tiling, array, sizes, sources, _ = program
+    tiling, array, sizes, sources, _, _ = program
     np.testing.assert_array_equal(evaluate(tiling, sizes, sources), array)
+
+
+@settings(max_examples=300, deadline=None)
+@given(programs())
+def test_expression_equals_numpy(program: Any) -> None:
+    tiling, array, sizes, sources, bounds, shapes = program
+    expression = emit(bounds, tiling, lambda source: shapes[source])
+    np.testing.assert_array_equal(compute(expression, sizes, sources), array)
