@@ -86,7 +86,7 @@ class Sidecar:
 
     def to_json(self) -> str:
         """Returns the sidecar's text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps({"schema": self.schema} | asdict(self), indent=2) + "\n"
 
 
 def sidecar_path(plan: Path) -> Path:

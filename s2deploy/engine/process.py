@@ -1,0 +1,72 @@
+"""Runs a build in a process of its own, and puts into words how that process ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from s2deploy.engine.child import ANSWER
+from s2deploy.engine.diagnosis import diagnose, essence
+from s2deploy.engine.request import Answer, Request
+from s2deploy.errors import BuildError
+
+# the child sees exactly the modules its parent sees: `python -m` would let files of the working folder come first
+_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from s2deploy.engine.child import main; main(sys.argv[1])"
+
+
+def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | None = None) -> Answer:
+    """Builds in a child process and returns its answer.
+
+    Args:
+        request: What to build.
+        folder: An empty folder for the messages between the two.
+        on_start: Called with the child's process id once it runs.
+
+    Raises:
+        BuildError: TensorRT refused the model, or its process died.
+        CapabilityError: A capability lacks a type the model computes in.
+    """
+    (folder / "request.json").write_text(request.to_json(), encoding="utf-8")
+    log_path = folder / "log.txt"
+    command = [sys.executable, "-c", _BOOTSTRAP, str(folder), *sys.path]
+    with log_path.open("wb") as log:
+        # a session of its own: Ctrl-C reaches the parent alone, which then ends the child for certain
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            if on_start is not None:
+                on_start(process.pid)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+    log_text = log_path.read_text(encoding="utf-8", errors="replace")
+    answer_path = folder / ANSWER
+    if code != 0 or not answer_path.is_file():
+        raise _death(code, log_text)
+    answer = Answer.from_json(answer_path.read_text(encoding="utf-8"))
+    if answer.error is not None:
+        raise diagnose(answer.error, log_text)
+    return answer
+
+
+def _death(code: int, log_text: str) -> BuildError:
+    if code == -signal.SIGKILL:
+        how, hint = (
+            "was killed, which is what the system does when memory runs out",
+            "free memory, lower the largest sizes of the model's ranges, or build on a larger machine",
+        )
+    elif code < 0:
+        how = f"crashed ({signal.Signals(-code).name})"
+        hint = "build a smaller part of the model to find the operator, and report it to TensorRT with the model"
+    else:
+        how, hint = f"ended with code {code}", "run it again with --debug"
+    said = essence(log_text)
+    return BuildError(f"TensorRT's process {how}" + (f"; it said:\n{said}" if said else ""), hint=hint)

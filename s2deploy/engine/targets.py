@@ -1,0 +1,98 @@
+"""Which TensorRT this machine can build with: its package, and for full TensorRT a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+from s2deploy.errors import TargetUnavailableError
+from s2deploy.specs import Target
+
+_MODULES = {Target.RTX: "tensorrt_rtx", Target.TENSORRT: "tensorrt"}
+_RTX_HINT = 'pip install "s2deploy[rtx]"'
+_TENSORRT_HINT = 'pip install "s2deploy[tensorrt]" on a machine with an NVIDIA GPU and driver'
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A TensorRT that can be used.
+
+    Attributes:
+        target: Its family.
+        version: Its version.
+    """
+
+    target: Target
+    version: str
+
+    @property
+    def module(self) -> str:
+        """The Python module it is imported as."""
+        return _MODULES[self.target]
+
+
+def find_toolchain(target: Target | None) -> Toolchain:
+    """Returns the toolchain for a target, or the best one of this machine.
+
+    Args:
+        target: What was asked for; None takes full TensorRT where there is a GPU, else TensorRT-RTX.
+
+    Raises:
+        TargetUnavailableError: The package or the device is missing; the message says which.
+    """
+    if target is not None:
+        return _require(target)
+    if _version(Target.TENSORRT) is not None and count_devices() > 0:
+        return _require(Target.TENSORRT)
+    if _version(Target.RTX) is not None:
+        return _require(Target.RTX)
+    raise TargetUnavailableError(
+        "no TensorRT is installed that can build here",
+        hint=f"for TensorRT-RTX, which needs no GPU: {_RTX_HINT}; for TensorRT: {_TENSORRT_HINT}",
+    )
+
+
+def count_devices() -> int:
+    """Returns how many NVIDIA GPUs the driver offers; 0 where there is no driver."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _require(target: Target) -> Toolchain:
+    version = _version(target)
+    if target is Target.RTX and version is None:
+        raise TargetUnavailableError("TensorRT-RTX (the tensorrt_rtx package) is not installed", hint=_RTX_HINT)
+    if target is Target.TENSORRT:
+        missing = []
+        if version is None:
+            missing.append("the tensorrt package is not installed")
+        if count_devices() == 0:
+            missing.append("no NVIDIA GPU with a driver is found")
+        if missing:
+            raise TargetUnavailableError(
+                f"TensorRT cannot build here: {' and '.join(missing)}",
+                hint=f"{_TENSORRT_HINT}; --target rtx builds without a GPU",
+            )
+    assert version is not None
+    return Toolchain(target, version)
+
+
+def _version(target: Target) -> str | None:
+    module = _MODULES[target]
+    if importlib.util.find_spec(module) is None:
+        return None
+    try:
+        return metadata.version(module)  # importing would load TensorRT's libraries into this process
+    except metadata.PackageNotFoundError:
+        return str(importlib.import_module(module).__version__)
