@@ -7,16 +7,22 @@ import enum
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import Any, TextIO
 
 _NAME_WIDTH = 9
 _SECONDS_WIDTH = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """A stage that is over: its name, how long it took, and what its line said."""
+
+    name: str
+    seconds: float
+    detail: str
 
 
 @dataclasses.dataclass
@@ -24,16 +30,14 @@ class Stage:
     """A stage of the work while it runs.
 
     Attributes:
-        name: One word.
         detail: Sizes and counts, shown on the stage's line.
         notes: Further lines shown below it.
-        seconds: How long it took, once it is over.
+        now: Tells a terminal which part is running.
     """
 
-    name: str
+    now: Callable[[str], None]
     detail: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Reporter:
@@ -45,7 +49,7 @@ class Reporter:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self.stages: list[Stage] = []
+        self.stages: list[StageRecord] = []
 
     @contextmanager
     def stage(self, name: str, doing: str) -> Iterator[Stage]:
@@ -55,13 +59,13 @@ class Reporter:
             name: One word for the finished line.
             doing: What a terminal shows meanwhile, e.g. ``capturing the model``.
         """
-        stage = Stage(name)
         started = time.perf_counter()
-        with self._progress(doing):
+        with self._progress(doing) as now:
+            stage = Stage(now)
             yield stage
-        stage.seconds = time.perf_counter() - started
-        self.stages.append(stage)
-        self.line(f"{name:<{_NAME_WIDTH}} {format_seconds(stage.seconds):>{_SECONDS_WIDTH}}  {stage.detail}".rstrip())
+        seconds = time.perf_counter() - started
+        self.stages.append(StageRecord(name, seconds, stage.detail))
+        self.line(f"{name:<{_NAME_WIDTH}} {format_seconds(seconds):>{_SECONDS_WIDTH}}  {stage.detail}".rstrip())
         for note in stage.notes:
             self.line(indent(note, _NAME_WIDTH + _SECONDS_WIDTH + 3))
 
@@ -71,21 +75,17 @@ class Reporter:
             print(text, file=self._stream, flush=True)
 
     @contextmanager
-    def _progress(self, doing: str) -> Iterator[None]:
+    def _progress(self, doing: str) -> Iterator[Callable[[str], None]]:
         if self._stream is None or not self._stream.isatty():
-            yield
+            yield lambda part: None
             return
+        from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=self._console(), transient=True) as progress:
-            progress.add_task(doing, total=None)
-            yield
-
-    def _console(self) -> Console:
-        from rich.console import Console
-
-        return Console(file=self._stream)
+        with Progress(*columns, console=Console(file=self._stream), transient=True) as progress:
+            task = progress.add_task(doing, total=None)
+            yield lambda part: progress.update(task, description=f"{doing}: {part}")
 
 
 def format_seconds(seconds: float) -> str:
@@ -122,12 +122,15 @@ def indent(text: str, spaces: int) -> str:
 def to_json(value: object) -> str:
     """Returns results as one JSON document.
 
-    Dataclasses become objects, paths and enumerations text; a float that JSON lacks (NaN, Inf) becomes text too.
+    Dataclasses become objects, by their own `to_dict` where they have one; paths and enumerations become text, and
+    so does a float that JSON lacks (NaN, Inf).
     """
     return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):

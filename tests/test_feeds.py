@@ -82,7 +82,7 @@ def test_a_stored_feed_is_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=np.array([Payload()], dtype=object))
     (tmp_path / "data.pkl").write_bytes(pickle.dumps(Payload()))
     for name in ("data.npz", "data.pkl"):
-        with pytest.raises(ArtifactError, match="is not an .npz of plain arrays"):
+        with pytest.raises(ArtifactError, match=r"is not an \.npz of plain arrays"):
             load_feed(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 

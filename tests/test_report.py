@@ -63,9 +63,9 @@ def test_a_terminal_sees_progress_and_then_the_line() -> None:
             return True
 
     stream = Terminal()
-    with Reporter(stream).stage("load", "loading the model"):
-        pass
-    assert "loading the model" in stream.getvalue()
+    with Reporter(stream).stage("validate", "comparing") as stage:
+        stage.now("max")
+    assert "comparing: max" in stream.getvalue()
     assert stream.getvalue().rstrip().endswith("s")
 
 

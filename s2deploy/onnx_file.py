@@ -1,0 +1,93 @@
+"""ONNX files in and out: read with their external data, written with external data where one file cannot hold them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx_ir as ir
+
+from s2deploy.errors import ArtifactError
+
+SCATTERS = ("ScatterND", "ScatterElements", "Scatter")
+_ONE_FILE_BYTES = 1_900_000_000  # protobuf ends at 2 GiB; the graph itself needs room beside its weights
+_HINT = "it may be truncated: download it or export it from its framework again"
+
+
+def read(path: Path) -> ir.Model:
+    """Reads an ONNX file; weights in external data are mapped, not copied.
+
+    Raises:
+        ArtifactError: The file is no readable ONNX model, or its external data is missing, too short or elsewhere
+            than in the model's folder.
+    """
+    try:
+        model = ir.load(path)
+    except Exception as error:  # protobuf's and onnx_ir's exceptions have no base class in common
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
+    if not model.graph.outputs:
+        raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
+    for tensor in _weights(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            _check_external(tensor, path)
+    return model
+
+
+def write(model: ir.Model, path: Path) -> None:
+    """Writes a model; above 2 GB its weights go to ``NAME.data`` beside it, as protobuf cannot hold more.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    if weight_bytes(model) > _ONE_FILE_BYTES:
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        ir.external_data.load_to_model(model)
+        ir.save(model, path)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Returns the size of all initializers, those of subgraphs included, in bytes."""
+    return sum(tensor.nbytes for tensor in _weights(model))
+
+
+def count_nodes(model: ir.Model) -> int:
+    """Returns how many nodes do work: all but Constant, with subgraphs and local functions."""
+    return sum(count for kind, count in _kinds(model).items() if kind != "Constant")
+
+
+def count_scatters(model: ir.Model) -> int:
+    """Returns how many scatter nodes the model has, with subgraphs and local functions."""
+    kinds = _kinds(model)
+    return sum(kinds[kind] for kind in SCATTERS)
+
+
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+
+
+def _kinds(model: ir.Model) -> Counter[str]:
+    kinds = Counter(node.op_type for node in model.graph.all_nodes())
+    for function in model.functions.values():
+        kinds.update(node.op_type for node in function.all_nodes())
+    return kinds
+
+
+def _check_external(tensor: ir.ExternalTensor, path: Path) -> None:
+    data = Path(tensor.path)
+    if not data.resolve().is_relative_to(path.resolve().parent):
+        raise ArtifactError(
+            f"{path} keeps the weight {tensor.name!r} in {data}, outside its own folder",
+            hint="move the data file beside the model and name it by a relative path",
+        )
+    if not data.is_file():
+        raise ArtifactError(
+            f"{path} keeps its weights in {data}, which is missing", hint="put that file beside the model"
+        )
+    if data.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
+        raise ArtifactError(f"{data} is too short for the weight {tensor.name!r} of {path}", hint=_HINT)
