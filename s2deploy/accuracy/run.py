@@ -22,6 +22,8 @@ from s2deploy.specs import TensorSpec, Tolerance
 Side = Callable[[Feed], Mapping[str, Array]]
 """Runs a model on a feed and returns its outputs by name; a runtime's session is one, so is a function over torch."""
 
+_SIDE_HINT = "check that the model accepts these sizes and values; narrow --input or set --value-range or --data"
+
 _SILENT = 60  # above Polygraphy's CRITICAL: its messages arrive as exceptions as well
 
 
@@ -150,13 +152,12 @@ def _runner(name: str, side: Side, feed: Feed, label: str) -> Any:
 def _run_side(name: str, side: Side, feed: Feed, label: str) -> Feed:
     try:
         return {output: np.require(array, requirements="C") for output, array in side(feed).items()}
-    except S2DeployError:
-        raise
     except Exception as error:
         shapes = ", ".join(f"{key}: {'x'.join(map(str, array.shape))}" for key, array in feed.items())
         raise ValidationError(
-            f"the {name} failed on the {label} feed ({shapes}): {type(error).__name__}: {error}",
-            hint="check that the model accepts these sizes and values; narrow --input or set --value-range or --data",
+            f"the {name} failed on the {label} feed ({shapes}): "
+            + (error.message if isinstance(error, S2DeployError) else f"{type(error).__name__}: {error}"),
+            hint=(error.hint if isinstance(error, S2DeployError) else None) or _SIDE_HINT,
         ) from error
 
 

@@ -86,7 +86,7 @@ def build(
         raise CapabilityError(
             "TensorRT builds for the GPU of this machine; it takes no compute capability", hint="add --target rtx"
         )
-    asked = [capability.names([capability.parse(text)])[0] for text in capabilities]
+    asked = tuple(dict.fromkeys(map(capability.parse, capabilities)))
     check_output(plan_path, [model_path])
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
@@ -94,10 +94,8 @@ def build(
     dialect = dialect_of(toolchain, precision)
     typed, changed, remarks = _typed(source, dialect, precision, fp16_io)
     chosen = capability.choose(asked, typed) if toolchain.target is Target.RTX else ()
-    with (
-        tempfile.TemporaryDirectory(prefix="s2deploy-build-") as folder,
-        staged(plan_path) as draft,
-    ):
+    # the scratch folder lies in the staged one, which goes whatever happens
+    with staged(plan_path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as folder:
         scratch = Path(folder)
         network_path = model_path
         if changed:

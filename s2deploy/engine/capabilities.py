@@ -34,26 +34,25 @@ TURING: Capability = (7, 5)
 _MATRIX_PRODUCTS = frozenset({"MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
 
 
-def choose(texts: Sequence[str], model: ir.Model) -> tuple[Capability, ...]:
+def choose(asked: Sequence[Capability], model: ir.Model) -> tuple[Capability, ...]:
     """Returns the capabilities to build for: those asked for, or all the model's types exist on.
 
     Args:
-        texts: Capabilities such as ``8.6``; none means all that can.
+        asked: Capabilities out of `KNOWN`; none means all that can.
         model: The typed model.
 
     Raises:
-        CapabilityError: A capability is unknown, or the model computes in a type it lacks.
+        CapabilityError: The model computes in a type that one of them lacks.
     """
     lacking = _lacking_on_turing(model)
-    if not texts:
+    if not asked:
         return tuple(capability for capability in KNOWN if capability != TURING or lacking is None)
-    asked = tuple(dict.fromkeys(parse(text) for text in texts))
     if TURING in asked and lacking is not None:
         raise CapabilityError(
             f"compute capability 7.5 has no {lacking}",
             hint="leave 7.5 out, or build with --fp16",
         )
-    return asked
+    return tuple(asked)
 
 
 def parse(text: str) -> Capability:
