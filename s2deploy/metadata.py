@@ -30,7 +30,9 @@ class Metadata:
         source_sha256: Digest of the source file; None for a module without one.
         weights: The weights file as it was given.
         weights_sha256: Its digest.
-        inputs: The inputs with their ranges, dtypes and value ranges.
+        inputs: The inputs with the ranges they were validated for, dtypes and value ranges.
+        open_dims: Dimensions of an ONNX source nobody gave a range for; they were validated at the sizes in `inputs`
+            and may have others, so the file does not declare `inputs` as what it accepts.
         kwargs: Arguments of the factory.
         opset: Opset of the default domain.
         guards: What must hold of the dynamic dimensions for the rewritten graph to be right.
@@ -46,6 +48,7 @@ class Metadata:
     weights: str | None = None
     weights_sha256: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    open_dims: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
     tolerance: Tolerance = field(default_factory=Tolerance)
     semantics: str = CLONE
@@ -57,7 +60,8 @@ class Metadata:
         values = {
             "source": {"reference": self.source, "sha256": self.source_sha256},
             "weights": {"path": self.weights, "sha256": self.weights_sha256},
-            "inputs": [str(spec) for spec in self.inputs],
+            "validated_inputs" if self.open_dims else "inputs": [str(spec) for spec in self.inputs],
+            "open_dims": list(self.open_dims),
             "value_ranges": ranges,
             "kwargs": dict(self.kwargs),
             "opset": self.opset,
@@ -95,7 +99,8 @@ class Metadata:
                 source_sha256=read["source"]["sha256"],
                 weights=read["weights"]["path"],
                 weights_sha256=read["weights"]["sha256"],
-                inputs=parse_inputs(read["inputs"], ranges),
+                inputs=parse_inputs(read["validated_inputs" if read["open_dims"] else "inputs"], ranges),
+                open_dims=tuple(read["open_dims"]),
                 kwargs=read["kwargs"],
                 opset=read["opset"],
                 guards=tuple(read["guards"]),

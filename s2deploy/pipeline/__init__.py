@@ -1,0 +1,7 @@
+"""The only package that knows the order of the stages."""
+
+from s2deploy.pipeline.building import build
+from s2deploy.pipeline.exporting import export
+from s2deploy.pipeline.validating import validate
+
+__all__ = ["build", "export", "validate"]

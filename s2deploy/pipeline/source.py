@@ -1,0 +1,43 @@
+"""A model on its way: an ONNX graph before its rewrite, and the original it must agree with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from s2deploy.specs import Dim, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from s2deploy.accuracy import Side
+    from s2deploy.overlap import Overlap
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the stages before the rewrite have made of a source.
+
+    Attributes:
+        model: The graph, not rewritten yet.
+        specs: Its inputs with the ranges to validate.
+        ranges: What the rewrite may rely on, by dimension name.
+        reference: Runs the original.
+        reference_name: What the original is, for people.
+        scatters_before: In-place writes or scatter nodes the source has.
+        overlaps: Its overlapping in-place operations.
+        eager_difference: How far eager PyTorch is off; None where nothing overlaps.
+        open_dims: Dimensions nobody gave a range for.
+        remarks: What the user should know.
+    """
+
+    model: ir.Model
+    specs: tuple[TensorSpec, ...]
+    ranges: dict[str, Dim]
+    reference: Side
+    reference_name: str
+    scatters_before: int
+    overlaps: tuple[Overlap, ...] = ()
+    eager_difference: float | None = None
+    open_dims: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

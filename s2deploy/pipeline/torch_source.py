@@ -1,0 +1,126 @@
+"""From a PyTorch model to a graph to be rewritten, and the model under clone semantics as the reference."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from s2deploy import onnx_file
+from s2deploy.errors import InputSpecError
+from s2deploy.feeds import Array, Feed, random_feed, sizes_at
+from s2deploy.pipeline.source import Prepared
+from s2deploy.report import Reporter
+from s2deploy.runtime.binding import from_torch, to_torch
+from s2deploy.specs import TensorSpec, named_dims
+
+if TYPE_CHECKING:
+    import torch
+
+    from s2deploy.model import Loaded
+    from s2deploy.overlap import Overlap
+
+
+def torch_side(module: torch.nn.Module, specs: Sequence[TensorSpec], outputs: Sequence[str]) -> Callable[[Feed], Feed]:
+    """Returns a function that runs a module under clone semantics.
+
+    Args:
+        module: A module in eval mode.
+        specs: Its inputs in forward's order.
+        outputs: Names for its output tensors, in the order torch flattens them.
+    """
+    from torch.utils import _pytree as pytree
+
+    from s2deploy.overlap import reference
+
+    def run(feed: Feed) -> Feed:
+        leaves = pytree.tree_leaves(reference(module, arguments(feed, specs)))
+        arrays = [from_torch(leaf) for leaf in leaves if hasattr(leaf, "detach")]
+        return dict(zip(outputs, arrays, strict=True))
+
+    return run
+
+
+def arguments(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    """Returns a feed as forward's positional arguments."""
+    return tuple(to_torch(feed[spec.name], "cpu") for spec in specs)
+
+
+def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, reporter: Reporter) -> Prepared:
+    """Captures a PyTorch model and translates it to ONNX without scatters.
+
+    Args:
+        loaded: The model.
+        specs: Its inputs in forward's order.
+        opset: The opset to write.
+        reporter: Told about the stages.
+
+    Raises:
+        InputSpecError: The number of inputs is not what forward takes.
+        ValidationError: The model raised in forward.
+        ExportError: The model cannot be captured or translated.
+    """
+    from s2deploy.exporter import capture, to_onnx
+
+    module = loaded.module
+    assert module is not None  # only an ONNX source has none
+    _check_arity(module, specs)
+    overlaps, difference = _report_overlaps(module, specs, reporter)
+    with reporter.stage("capture", "capturing the model with torch.export") as stage:
+        captured = capture(loaded.program or module, specs)
+        stage.detail = f"{len(captured.program.graph.nodes)} graph nodes"
+        stage.notes += captured.remarks
+    with reporter.stage("translate", "translating to ONNX") as stage:
+        model = to_onnx(captured.program, specs, opset)
+        stage.detail = (
+            f"opset {opset}, {onnx_file.count_nodes(model)} nodes, {onnx_file.count_scatters(model)} scatters"
+        )
+    names = [str(value.name) for value in model.graph.outputs]
+    return Prepared(
+        model=model,
+        specs=tuple(specs),
+        ranges=named_dims(specs),
+        reference=torch_side(module, specs, names),
+        reference_name="PyTorch under clone semantics",
+        scatters_before=captured.writes,
+        overlaps=overlaps,
+        eager_difference=difference,
+        remarks=captured.remarks,
+    )
+
+
+def _report_overlaps(
+    module: torch.nn.Module, specs: Sequence[TensorSpec], reporter: Reporter
+) -> tuple[tuple[Overlap, ...], float | None]:
+    from s2deploy.overlap import eager_difference, find_overlaps
+
+    with reporter.stage("overlaps", "looking for overlapping in-place operations") as stage:
+        args = arguments(random_feed(specs, sizes_at(specs, "opt")), specs)
+        overlaps = find_overlaps(module, args)
+        if not overlaps:
+            stage.detail = "none"
+            return (), None
+        difference = eager_difference(module, args)
+        stage.detail = f"{len(overlaps)} overlapping in-place operations, which eager PyTorch leaves undefined:"
+        stage.notes += [f"{overlap}  {overlap.source}" for overlap in overlaps]
+        off = f"by up to {difference.max_abs:.3g}" if difference.failure is None else f"it raises {difference.failure}"
+        stage.notes.append(
+            f"eager PyTorch differs from clone semantics here {off} ({difference.threads} threads); the export follows "
+            "clone semantics: every right-hand side is read before anything is written"
+        )
+        return overlaps, difference.max_abs
+
+
+def _check_arity(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> None:
+    """Checks the number of inputs against forward's signature, where it has one that tells."""
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*specs)
+    except TypeError as error:
+        raise InputSpecError(
+            f"forward{signature} cannot be called with {len(specs)} inputs: {error}",
+            hint="give one --input for each argument it needs, in its order",
+        ) from error

@@ -1,0 +1,60 @@
+"""What the pipeline returns: typed, frozen, ready for the terminal and for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s2deploy.report import StageRecord
+from s2deploy.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from s2deploy.accuracy import Comparison
+    from s2deploy.overlap import Overlap
+    from s2deploy.rewrite import RewriteReport
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export` found and wrote.
+
+    Attributes:
+        output: The file written; None where the outputs differed, because then nothing is written.
+        size_bytes: Its size with external data.
+        kind: What the source was, e.g. ``factory`` or ``onnx``.
+        opset: Opset of the default domain.
+        inputs: The inputs with the ranges they were validated for.
+        nodes_before: Nodes that are not Constant, before the rewrite.
+        nodes_after: The same in the file.
+        scatters_before: In-place writes and scatter nodes of the source.
+        scatters_after: Scatter nodes in the file.
+        overlaps: Overlapping in-place operations of the source; empty for ONNX.
+        eager_difference: Largest difference of eager PyTorch from clone semantics on a random input; None where
+            nothing overlaps.
+        rewrites: What the region algebra replaced and refused.
+        remarks: What else the user should know.
+        comparison: The proof; None where it was not asked for.
+        stages: The stages with their times.
+    """
+
+    output: Path | None
+    size_bytes: int
+    kind: str
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    nodes_before: int
+    nodes_after: int
+    scatters_before: int
+    scatters_after: int
+    overlaps: tuple[Overlap, ...]
+    eager_difference: float | None
+    rewrites: RewriteReport
+    remarks: tuple[str, ...]
+    comparison: Comparison | None
+    stages: tuple[StageRecord, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the outputs agreed, as far as they were compared."""
+        return self.comparison is None or self.comparison.passed

@@ -1,0 +1,123 @@
+"""The closing lines of each command, for people; the same results as JSON, for programs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from s2deploy.report import Reporter, format_bytes, format_table, indent, to_json
+
+if TYPE_CHECKING:
+    from s2deploy.accuracy import Comparison, FeedComparison, OutputComparison
+    from s2deploy.engine import BuildResult
+    from s2deploy.results import ExportResult
+
+
+def show(result: object, lines: Iterable[str], reporter: Reporter, *, as_json: bool) -> None:
+    """Prints the closing lines, and the result as JSON on stdout where that is wanted."""
+    for line in lines:
+        reporter.line(line)
+    if as_json:
+        print(to_json(result), file=sys.stdout, flush=True)
+
+
+def export_lines(result: ExportResult, model: str, *, explain: bool) -> list[str]:
+    """Returns what an export wrote, or why it wrote nothing.
+
+    Args:
+        result: What `export` returned.
+        model: The model as the user named it, for the next command.
+        explain: Whether to list rewrites and refusals.
+    """
+    lines = [*_explanation(result), ""] if explain else [""]
+    comparison = result.comparison
+    if result.output is None:
+        if comparison is not None:
+            lines += _failures(comparison)
+        return [*lines, "nothing was written: the exported file does not compute what the model computes"]
+    lines.append(
+        f"wrote {result.output}  {format_bytes(result.size_bytes)}, opset {result.opset}, {result.nodes_after} nodes, "
+        f"in-place writes and scatters {result.scatters_before} -> {result.scatters_after}"
+    )
+    if comparison is None:
+        lines.append(f"not validated; do it with: s2deploy validate {shlex.quote(model)} {_quoted(result.output)}")
+    else:
+        lines.append(_verdict(comparison))
+    plan = result.output.with_suffix(".plan")
+    return [*lines, f"next: s2deploy build {_quoted(result.output)} --fp16 -o {_quoted(plan)}"]
+
+
+def validation_lines(comparison: Comparison) -> list[str]:
+    """Returns a table of all outputs at all sizes, and the verdict."""
+    header = ("", "sizes", "output", "absolute", "relative", "allowed")
+    rows = [_row(feed, output) for feed in comparison.feeds for output in feed.outputs]
+    return ["", *format_table([header, *rows]), "", *_failures(comparison), _verdict(comparison)]
+
+
+def build_lines(result: BuildResult) -> list[str]:
+    """Returns what a build wrote."""
+    sidecar = result.sidecar
+    family = "TensorRT-RTX" if sidecar.target == "rtx" else "TensorRT"
+    version = sidecar.versions.get("tensorrt_rtx" if sidecar.target == "rtx" else "tensorrt", "")
+    gpus = " or ".join(sidecar.capabilities)
+    lines = [
+        "",
+        f"wrote {result.plan}  {format_bytes(sidecar.plan.size_bytes)}, {sidecar.precision}",
+        f"wrote {result.sidecar_path}  what it was built from and for",
+        f"runs on {family} {version} with " + (f"a GPU of compute capability {gpus}" if gpus else "this machine's GPU"),
+    ]
+    for profile in sidecar.profiles:
+        for name, shapes in profile.items():
+            sizes = (f"{which} {'x'.join(map(str, getattr(shapes, which)))}" for which in ("min", "opt", "max"))
+            lines.append(f"input {name}: {', '.join(sizes)}")
+    return lines
+
+
+def number(value: float | None) -> str:
+    """Returns a difference with two digits, a dash where there is none."""
+    return "-" if value is None else f"{value:.1e}" if value else "0"
+
+
+def _explanation(result: ExportResult) -> list[str]:
+    report = result.rewrites
+    lines = [f"rewrites: {len(report.rewrites)}"]
+    lines += [indent(str(rewrite), 2) for rewrite in report.rewrites]
+    lines.append(f"refusals: {len(report.refusals)}")
+    return lines + [indent(str(refusal), 2) for refusal in report.refusals]
+
+
+def _row(feed: FeedComparison, output: OutputComparison) -> tuple[str, ...]:
+    allowed = f"{output.tolerance.atol:g} max + {output.tolerance.rtol:g} each"
+    return (
+        "✓" if output.passed else "✗",
+        _sizes(feed),
+        output.name,
+        number(output.worst_absolute),
+        number(output.worst_relative),
+        "equal" if output.tolerance.atol == output.tolerance.rtol == 0 else allowed,
+    )
+
+
+def _failures(comparison: Comparison) -> list[str]:
+    return [f"✗ output {output.name!r} at {_sizes(feed)}: {output.reason}" for feed, output in comparison.failures]
+
+
+def _verdict(comparison: Comparison) -> str:
+    tolerance = comparison.tolerance
+    text = (
+        f"worst difference {number(comparison.worst_absolute)} absolute, {number(comparison.worst_relative)} relative "
+        f"(allowed: {tolerance.atol:g} of the largest output + {tolerance.rtol:g} of each value)"
+    )
+    return f"{'✓' if comparison.passed else '✗'} {text}"
+
+
+def _sizes(feed: FeedComparison) -> str:
+    if feed.sizes:
+        return " ".join([feed.label, *(f"{name}={size}" for name, size in feed.sizes.items())])
+    return " ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in feed.shapes.items())
+
+
+def _quoted(path: object) -> str:
+    return shlex.quote(str(path))
