@@ -6,6 +6,7 @@ own factory, which is code by intention.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["factory", "exported_program", "torchscript", "pickle", "onnx"]
 
-__all__ = ["Kind", "Loaded", "Provenance", "load"]
+__all__ = ["Kind", "Loaded", "Provenance", "from_module", "load"]
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def load(
     if form is Format.SAFETENSORS:
         raise UsageError(f"{reference} holds weights, not a model", hint=f"give FILE.py:FACTORY --weights {reference}")
     if form is Format.EXPORTED_PROGRAM:
-        from s2deploy.model import exported_program
+        from s2deploy.model.exported_program import load as load_program
 
-        program = exported_program.load(path, trust_pickle=trust_pickle)
+        program = load_program(path, trust_pickle=trust_pickle)
         return Loaded("exported_program", program.module(), program, None, provenance)
     if form is Format.TORCHSCRIPT:
         from s2deploy.model import torchscript
@@ -116,6 +117,16 @@ def load(
     from s2deploy.model import pickled
 
     return Loaded("pickle", _for_inference(pickled.load(path, trust_pickle=trust_pickle)), None, None, provenance)
+
+
+def from_module(module: torch.nn.Module) -> Loaded:
+    """Takes a copy of a module that the caller has built.
+
+    Args:
+        module: Any module; it stays as it is.
+    """
+    copied = _for_inference(copy.deepcopy(module))
+    return Loaded("factory", copied, None, None, Provenance(type(module).__qualname__, None, None))
 
 
 def _load_factory(reference: str, kwargs: Mapping[str, Any], weights: Path | None, trust_pickle: bool) -> Loaded:

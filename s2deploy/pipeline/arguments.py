@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ def load(
         elif kwargs or weights:
             raise UsageError("a module takes neither kwargs nor weights", hint="load its weights before")
         else:
-            loaded = sources.from_module(copy.deepcopy(model))
+            loaded = sources.from_module(model)
         stage.detail = _describe(loaded)
     return loaded
 
