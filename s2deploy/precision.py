@@ -58,16 +58,21 @@ def to_fp16(model: ir.Model, *, keep_io: bool = True) -> HalfModel:
     """
     import onnx_ir as ir
 
+    for value in model.graph.outputs:
+        if value.is_graph_input():
+            raise BuildError(
+                f"input {value.name!r} is an output as well, so it cannot be typed for fp16",
+                hint="export the model without that output, or build it without --fp16",
+            )
     model = _normalise(model)
     remarks = tuple(_unrepresentable(model))
     exact = {node.name for node in _shape_arithmetic(model.graph) if node.name is not None}
     try:
-        proto = _convert(ir.to_proto(model), keep_io, exact)
+        typed = ir.from_proto(_convert(ir.to_proto(model), keep_io, exact))
     except Exception as error:  # the converter asserts, and lets protobuf's and numpy's errors through
         raise BuildError(
             f"the model cannot be typed for fp16: {type(error).__name__}: {error}", hint="build it without --fp16"
         ) from error
-    typed = ir.from_proto(proto)
     _drop_round_trips(typed.graph)
     _finish(typed)
     _check_heavy(typed)
@@ -79,7 +84,7 @@ def _normalise(model: ir.Model) -> ir.Model:
     """Brings the graph into the form the converter handles.
 
     It does not look into local functions, misses Constant nodes that hold plain numbers, asserts unique names of
-    initializers, cannot have an input as an output, and needs every type to be known.
+    initializers, and needs every type to be known.
     """
     import onnx_ir.passes.common as passes
     from onnx_ir.passes import Sequential
@@ -89,7 +94,6 @@ def _normalise(model: ir.Model) -> ir.Model:
         passes.RemoveInitializersFromInputsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
-        passes.OutputFixPass(),
         passes.NameFixPass(),
         passes.ShapeInferencePass(strict_mode=False, data_prop=True),
     )
@@ -99,6 +103,11 @@ def _normalise(model: ir.Model) -> ir.Model:
 def _convert(proto: Any, keep_io: bool, exact: set[str]) -> Any:
     from onnxruntime.transformers import float16
 
+    # it would take these for the types of activations, and cast initializers that stay float32
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    activations = [info for info in proto.graph.value_info if info.name not in initializers]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(activations)
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_ACCUMULATING]
     if max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1) < 19:
         blocked += _QUANTIZING
@@ -168,11 +177,16 @@ def _drop_round_trips(graph: ir.Graph) -> None:
         if node.op_type != "Cast" or node.attributes.get_int("to") != ir.DataType.FLOAT:
             continue
         source = node.inputs[0].producer() if node.inputs[0] is not None else None
-        if source is None or not _is_converters_cast(source) or node.outputs[0].is_graph_output():
+        exact = source.inputs[0] if source is not None and _is_converters_cast(source) else None
+        if exact is None:
             continue
-        exact = source.inputs[0]
-        if exact is not None:
-            node.outputs[0].replace_all_uses_with(exact)
+        back = node.outputs[0]
+        if not back.is_graph_output():
+            back.replace_all_uses_with(exact)
+        elif exact.producer() is not None and not exact.is_graph_output():
+            exact.name, back.name = back.name, exact.name
+            exact.type, exact.shape = back.type, back.shape
+            back.replace_all_uses_with(exact, replace_graph_outputs=True)
 
 
 def _is_converters_cast(node: ir.Node) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,8 @@ def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: T
     feed = _load(lazy)
     shapes = {name: array.shape for name, array in feed.items()}
     runners = [
-        _runner("reference", reference, feed, lazy.label),
-        _runner("candidate", candidate, feed, lazy.label),
+        _runner_class()("reference", reference, feed, lazy.label),
+        _runner_class()("candidate", candidate, feed, lazy.label),
     ]
     key = f"feed {lazy.label}"
 
@@ -128,8 +129,9 @@ class _Verdict:
         return self.comparison.passed
 
 
-def _runner(name: str, side: Side, feed: Feed, label: str) -> Any:
-    """Wraps a side as a Polygraphy runner.
+@cache
+def _runner_class() -> Any:
+    """Returns the Polygraphy runner of a `Side`, made once: a class per feed is a cycle that keeps the feed alive.
 
     Polygraphy's own PyTorch runner returns a tuple and moves the module to CUDA, so it cannot be used.
     """
@@ -137,16 +139,20 @@ def _runner(name: str, side: Side, feed: Feed, label: str) -> Any:
     from polygraphy.common import TensorMetadata
 
     class CallableRunner(BaseRunner):  # type: ignore[misc]
+        def __init__(self, name: str, side: Side, feed: Feed, label: str) -> None:
+            super().__init__(name=name)
+            self.side, self.feed, self.label = side, feed, label
+
         def get_input_metadata_impl(self) -> Any:
-            return TensorMetadata.from_feed_dict(feed)
+            return TensorMetadata.from_feed_dict(self.feed)
 
         def infer_impl(self, feed_dict: Feed) -> Feed:
             start = time.perf_counter()
-            outputs = _run_side(name, side, dict(feed_dict), label)
+            outputs = _run_side(self.name, self.side, dict(feed_dict), self.label)
             self.inference_time = time.perf_counter() - start
             return outputs
 
-    return CallableRunner(name=name)
+    return CallableRunner
 
 
 def _run_side(name: str, side: Side, feed: Feed, label: str) -> Feed:

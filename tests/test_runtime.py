@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import small_models
+import torch
+
+from s2deploy.errors import ArtifactError, S2DeployError, UsageError
+from s2deploy.runtime import OnnxSession, Session, TensorInfo, load
+
+
+@pytest.fixture
+def dynamic(tmp_path: Path) -> Session:
+    model = small_models.make(
+        "(float[batch,3] x, float[batch,3] z, int64 n) => (float[batch,3] total, int64 m)",
+        "total = Add(x, z) m = Add(n, n)",
+    )
+    inputs = json.dumps(["x:batch=2..8,3", "z:batch,3", "n::int64"])
+    return load(small_models.save(model, tmp_path / "model.onnx", inputs=inputs))
+
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+N = np.array(3, np.int64)
+
+
+def test_a_session_describes_its_model(dynamic: Session) -> None:
+    assert dynamic.inputs == (
+        TensorInfo("x", ("batch", 3), "float32"),
+        TensorInfo("z", ("batch", 3), "float32"),
+        TensorInfo("n", (), "int64"),
+    )
+    assert [str(info) for info in dynamic.outputs] == ["total:batch,3:float32", "m::int64"]
+    assert list(dynamic.metadata) == ["s2deploy.inputs"]
+    assert [str(spec) for spec in dynamic.specs()] == ["x:batch=2..8,3", "z:batch=2..8,3", "n::int64"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda session: session(X, X, N),
+        lambda session: session(x=X, z=X, n=N),
+        lambda session: session({"n": N, "z": X, "x": X}),
+        lambda session: session(X, n=np.int64(3), z=X),
+    ],
+)
+def test_inputs_are_given_by_position_name_or_mapping(dynamic: Session, call) -> None:
+    outputs = call(dynamic)
+    assert list(outputs) == ["total", "m"]
+    np.testing.assert_array_equal(outputs["total"], X + X)
+    assert outputs["m"] == 6
+
+
+def test_arrays_need_not_be_contiguous(dynamic: Session) -> None:
+    view = np.ascontiguousarray(X.T).T
+    assert not view.flags.c_contiguous
+    np.testing.assert_array_equal(dynamic(view, X[::-1], N)["total"], X + X[::-1])
+
+
+def test_torch_tensors_in_give_torch_tensors_out(dynamic: Session) -> None:
+    tensor = torch.from_numpy(X.copy()).requires_grad_()
+    outputs = dynamic(x=tensor, z=X, n=N)
+    assert isinstance(outputs["total"], torch.Tensor)
+    assert torch.equal(outputs["total"], tensor.detach() * 2)
+    assert outputs["m"].dtype is torch.int64
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_bfloat16_goes_in_and_out(tmp_path: Path, batch: int) -> None:
+    model = small_models.make(
+        "(bfloat16[N,3] x) => (bfloat16[N,3] y, float[N,3] wide)", "y = Identity(x) wide = Cast<to = 1>(x)"
+    )
+    session = load(small_models.save(model, tmp_path / "model.onnx"))
+    array = np.full((batch, 3), 1.5, ml_dtypes.bfloat16)
+    outputs = session(array)
+    assert outputs["y"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(outputs["y"], array)
+    assert torch.equal(
+        session(torch.full((batch, 3), 1.5, dtype=torch.bfloat16))["y"].float(), torch.full((batch, 3), 1.5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda session: session(X, X), "input 'n' is missing"),
+        (lambda session: session(X, X, N, N), "4 inputs are given, the model has 3"),
+        (lambda session: session(X, X, N, y=X), "there is no input 'y'"),
+        (lambda session: session(X, X, N, x=X), "input 'x' is given twice"),
+        (lambda session: session([1.0], X, N), "input 'x' is a list"),
+        (lambda session: session(X.astype(np.float64), X, N), "input 'x' is float32 but the array is float64"),
+        (lambda session: session(X[0], X, N), "input 'x' has rank 2"),
+        (lambda session: session(X[:, :2], X, N), "axis 1 has size 2, the model takes 3"),
+        (lambda session: session(X, X[:3], N), "dimension 'batch' is 4 in input 'x' but 3 in input 'z'"),
+        (
+            lambda session: session(X[:1], X[:1], N),
+            "axis 0 has size 1, the model was exported and proved for batch=2..8",
+        ),
+    ],
+)
+def test_wrong_inputs_are_refused_before_anything_runs(dynamic: Session, call, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        call(dynamic)
+    assert caught.value.hint
+
+
+def test_sizes_are_free_where_no_range_is_recorded(tmp_path: Path) -> None:
+    session = load(small_models.save(small_models.perceptron("N"), tmp_path / "model.onnx"))
+    assert session.specs() == ()
+    assert session(np.ones((1, 16), np.float32))["y"].shape == (1, 8)
+
+
+def test_damaged_metadata_is_an_artifact_error(tmp_path: Path) -> None:
+    session = load(small_models.save(small_models.perceptron(), tmp_path / "model.onnx", inputs="[3"))
+    with pytest.raises(ArtifactError, match=r"s2deploy\.inputs is damaged"):
+        session(np.ones((4, 16), np.float32))
+
+
+def test_a_failure_of_the_model_is_translated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = small_models.make("(float[N] x, int64[K] shape) => (float[A,B] y)", "y = Reshape(x, shape)")
+    session = load(small_models.save(model, tmp_path / "model.onnx"))
+    with pytest.raises(S2DeployError, match="onnxruntime failed"):
+        session(np.ones(6, np.float32), np.array([4, 4]))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_closed_session_says_so(tmp_path: Path) -> None:
+    with load(small_models.save(small_models.perceptron(), tmp_path / "model.onnx")) as session:
+        pass
+    with pytest.raises(S2DeployError, match="closed"):
+        session(np.ones((4, 16), np.float32))
+
+
+def test_threads_can_be_chosen(tmp_path: Path) -> None:
+    path = small_models.save(small_models.perceptron(), tmp_path / "model.onnx")
+    assert isinstance(load(path, threads=1), OnnxSession)
+    with pytest.raises(UsageError, match="at least 1"):
+        load(path, threads=0)
+
+
+def test_files_that_cannot_be_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load(tmp_path / "missing.onnx")
+    with pytest.raises(UsageError, match="do not know how to run"):
+        load(Path(__file__))
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(small_models.perceptron().SerializeToString()[:-100])
+    with pytest.raises(ArtifactError, match="onnxruntime cannot load"):
+        load(damaged)
+
+
+def test_a_plan_without_its_sidecar_is_refused(tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"plan")
+    with pytest.raises(ArtifactError, match=r"has no sidecar model\.plan\.json"):
+        load(plan)
+
+
+def test_running_numpy_arrays_imports_no_torch(tmp_path: Path) -> None:
+    path = small_models.save(small_models.perceptron(), tmp_path / "model.onnx")
+    code = (
+        "import sys, numpy; from s2deploy.runtime import load; "
+        f"load({str(path)!r})(numpy.ones((4, 16), numpy.float32)); "
+        "sys.exit('torch' in sys.modules or 'polygraphy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
