@@ -12,7 +12,7 @@ from s2deploy.cli.validate import validate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="s2deploy")
+@click.version_option(package_name="s2deploy", prog_name="s2deploy")
 def cli() -> None:
     """Export PyTorch models with in-place shifts to clean ONNX graphs, prove them, and build TensorRT engines.
 
