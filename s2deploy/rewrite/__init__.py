@@ -1,1 +1,139 @@
-"""Rewrites of data movement in ONNX graphs."""
+"""Rewrites of ONNX graphs: data movement is understood, composed, and written down as cheaply as it can be.
+
+`DEFAULT_PASSES` is the order in which they run; `rewrite` runs them on a model in place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from s2deploy.errors import RewriteError
+from s2deploy.rewrite.coordinates import Interval
+from s2deploy.rewrite.facts import Refusal
+from s2deploy.rewrite.movement import Rewrite, compose_movement
+from s2deploy.rewrite.reshape_targets import fix_reshape_targets
+from s2deploy.rewrite.rules import SCATTERS
+from s2deploy.specs import Dim
+
+__all__ = ["DEFAULT_PASSES", "Refusal", "Rewrite", "RewriteReport", "count_nodes", "count_scatters", "rewrite"]
+
+_OLDEST_OPSET = 11
+
+
+@dataclass
+class RewriteReport:
+    """What was rewritten, what was not and why.
+
+    Attributes:
+        rewrites: Tensors that are now computed by other nodes.
+        refusals: Scatters that were left alone.
+        guards: Comparisons of sizes that were decided by the declared ranges; the graph is right where they hold.
+        nodes_before: Nodes that are not Constant, before.
+        nodes_after: The same, after.
+        scatters_before: ScatterND and ScatterElements nodes, before.
+        scatters_after: The same, after.
+    """
+
+    rewrites: list[Rewrite] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    guards: tuple[str, ...] = ()
+    nodes_before: int = 0
+    nodes_after: int = 0
+    scatters_before: int = 0
+    scatters_after: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may know beside the model.
+
+    Attributes:
+        ranges: Smallest and largest size of named dimensions.
+        sizes: Typical size of named dimensions.
+        report: Where a pass says what it did.
+    """
+
+    ranges: Mapping[str, Interval]
+    sizes: Mapping[str, int]
+    report: RewriteReport
+
+
+Pass = Callable[[ir.Model, Context], None]
+
+
+def prepare(model: ir.Model, _: Context) -> None:
+    """Inlines local functions, makes constants initializers, and infers what shapes ONNX itself can infer."""
+    if model.functions:
+        common.InlinePass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+
+
+def movement(model: ir.Model, context: Context) -> None:
+    """Composes data movement; see `movement.py`."""
+    result = compose_movement(model.graph, context.ranges, context.sizes)
+    context.report.rewrites.extend(result.rewrites)
+    context.report.refusals[:] = result.refusals
+    context.report.guards = tuple(dict.fromkeys((*context.report.guards, *result.guards)))
+
+
+def reshape_targets(model: ir.Model, context: Context) -> None:
+    """Makes computed Reshape targets constant; see `reshape_targets.py`."""
+    fix_reshape_targets(model.graph, context.ranges)
+
+
+def clean_up(model: ir.Model, _: Context) -> None:
+    """Removes what nothing reads, what is computed twice, and Identity nodes."""
+    common.RemoveUnusedNodesPass()(model)
+    common.IdentityEliminationPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+
+
+DEFAULT_PASSES: tuple[Pass, ...] = (prepare, reshape_targets, clean_up, movement, clean_up)
+
+
+def rewrite(
+    model: ir.Model, ranges: Mapping[str, Dim] | None = None, passes: tuple[Pass, ...] = DEFAULT_PASSES
+) -> RewriteReport:
+    """Rewrites a model in place.
+
+    Args:
+        model: The model; inputs and outputs keep their names, types and shapes.
+        ranges: The sizes that named dimensions can take. A dimension without one is at least 1.
+        passes: What to run, in order.
+
+    Raises:
+        RewriteError: The model's operator set is older than the rewrites know.
+    """
+    opset = model.graph.opset_imports.get("", _OLDEST_OPSET)
+    if opset < _OLDEST_OPSET:
+        raise RewriteError(
+            f"the model uses opset {opset}; rewriting starts at {_OLDEST_OPSET}",
+            hint="convert it first: onnx.version_converter.convert_version(model, 17)",
+        )
+    dims = ranges or {}
+    report = RewriteReport(nodes_before=count_nodes(model), scatters_before=count_scatters(model))
+    context = Context(
+        {name: (dim.min, dim.max) for name, dim in dims.items()}, {name: dim.opt for name, dim in dims.items()}, report
+    )
+    for run in passes:
+        run(model, context)
+    report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)
+    return report
+
+
+def count_nodes(model: ir.Model) -> int:
+    """Returns the number of nodes that are not Constant, subgraphs included."""
+    return sum(node.op_type != "Constant" for node in model.graph.all_nodes())
+
+
+def count_scatters(model: ir.Model) -> int:
+    """Returns the number of ScatterND and ScatterElements nodes, subgraphs included."""
+    found = Counter(node.op_type for node in model.graph.all_nodes())
+    return sum(found[op_type] for op_type in SCATTERS)

@@ -1,0 +1,290 @@
+"""What is known of the values of an ONNX graph: shapes as coordinates, and tilings where they are data movement.
+
+An `Interpretation` goes through a graph once, in order. A node whose operator has a rule (`rules_movement.py`,
+`rules_integers.py`) gives its outputs a tiling; any other node's outputs are sources, of which only the shape is
+known, by ONNX shape inference with our coordinates as dimension names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from s2deploy.rewrite.constants import constant_tiling, scalar_of
+from s2deploy.rewrite.contents import Ramp, Shape
+from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, Poly, UndecidedError, dimension, parse
+from s2deploy.rewrite.regions import Tiling
+from s2deploy.rewrite.shapes import infer_shapes
+from s2deploy.rewrite.tree import count_boxes
+
+_INTEGERS = frozenset(
+    {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT16, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.BOOL}
+)
+_ARITHMETIC = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
+_MAY_BE_EMPTY = frozenset(
+    {"NonZero", "Unique", "NonMaxSuppression", "Compress", "If", "Loop", "Scan", "Slice", "Range"}
+)
+_COUNT_LIMIT = 1 << 20
+
+
+class NotMovementError(Exception):
+    """The node is not data movement; the message says why, in the words of a refusal."""
+
+
+Rule = Callable[["Interpretation", ir.Node], Sequence[Tiling]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A node that looked like movement and was left alone.
+
+    Attributes:
+        node: The node's name.
+        op_type: Its operator.
+        reason: Why, and where possible what would change it.
+    """
+
+    node: str
+    op_type: str
+    reason: str
+
+
+class Interpretation:
+    """The facts about one graph.
+
+    Args:
+        graph: The graph; its nodes must be in topological order.
+        ranges: Smallest and largest size of named dimensions.
+        rules: The rule of each operator that may be data movement, by operator name.
+        refusable: Operators whose refusal is worth a word to the user.
+    """
+
+    def __init__(
+        self,
+        graph: ir.Graph,
+        ranges: Mapping[str, Interval],
+        rules: Mapping[str, Rule],
+        refusable: frozenset[str] = frozenset(),
+    ) -> None:
+        self.graph = graph
+        self.bounds = Bounds(ranges)
+        self.moved: set[ir.Node] = set()
+        self.refusals: list[Refusal] = []
+        self._rules = rules
+        self._refusable = refusable
+        self._shapes: dict[ir.Value, Shape | None] = {}
+        self._tilings: dict[ir.Value, Tiling] = {}
+        self._anchors: frozenset[ir.Value] | None = frozenset()
+        self._unknown = 0
+        for node in graph:
+            self._visit(node)
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self.graph.opset_imports.get("", 1)
+
+    def shape(self, value: ir.Value | None) -> Shape:
+        """Returns the shape of a value.
+
+        Raises:
+            NotMovementError: Not even its rank is known.
+        """
+        if value is None:
+            raise NotMovementError("an input is missing")
+        if value in self._tilings:
+            return self._tilings[value].shape
+        if value not in self._shapes:
+            self._shapes[value] = self._annotated(value)
+        known = self._shapes[value]
+        if known is None:
+            raise NotMovementError(f"the rank of {value.name} is not known")
+        return known
+
+    def known_shape(self, value: ir.Value) -> Shape | None:
+        """Returns the shape of a value, None where not even its rank is known."""
+        try:
+            return self.shape(value)
+        except NotMovementError:
+            return None
+
+    def tiling(self, value: ir.Value | None) -> Tiling:
+        """Returns a value as boxes of sources; a value that no movement produced is its own source."""
+        shape = self.shape(value)
+        assert value is not None
+        anchored = self._anchors is None or value in self._anchors
+        if value in self._tilings and not (anchored and not self.is_arithmetic(value)):
+            return self._tilings[value]
+        if value.const_value is not None and value not in self._tilings and not value.is_graph_input():
+            self._tilings[value] = constant_tiling(value, value.const_value)
+            return self._tilings[value]
+        return Tiling.whole(value, shape)
+
+    def is_arithmetic(self, value: ir.Value) -> bool:
+        """Whether every element of a value is an integer known by formula."""
+        tiling = self._tilings.get(value)
+        return tiling is not None and all(isinstance(content, Ramp) for _, _, content in _some_boxes(tiling))
+
+    def is_integer(self, value: ir.Value | None) -> bool:
+        """Whether a value holds integers wide enough for sizes and indices, or booleans."""
+        return value is not None and value.dtype in _ARITHMETIC
+
+    def integers(self, value: ir.Value | None) -> tuple[Coord, ...]:
+        """Returns the elements of an integer scalar or vector.
+
+        Raises:
+            NotMovementError: They are not known before run time.
+        """
+        tiling = self.tiling(value)
+        if tiling.rank > 1:
+            raise NotMovementError("an index is neither a scalar nor a vector")
+        found: list[Coord] = []
+        for _, shape, content in tiling.boxes():
+            size = shape[0] if shape else 1
+            if not isinstance(content, Ramp) or not isinstance(size, int):
+                name = value.name if value is not None else "an input"
+                raise NotMovementError(f"{name} is computed at run time")
+            step = content.steps[0] if content.steps else 0
+            found.extend(content.base + step * i for i in range(size))
+        return tuple(found)
+
+    def zero(self, value: ir.Value | None) -> Tiling:
+        """Returns the scalar zero of a value's type.
+
+        Raises:
+            NotMovementError: The type is not known.
+        """
+        if value is None or value.dtype is None:
+            raise NotMovementError("the element type is not known")
+        if value.dtype in _INTEGERS:
+            return Tiling.of(Ramp(0, ()), ())
+        scalar = scalar_of(np.zeros(1, value.dtype.numpy()))
+        assert scalar is not None
+        return Tiling.of(scalar, ())
+
+    def source_shape(self, value: ir.Value) -> Shape:
+        """Returns the shape of a value that a tiling reads."""
+        return self.shape(value)
+
+    def dimensions(self) -> dict[str, tuple[ir.Value, int]]:
+        """Returns, for every named dimension, the first value and axis whose size it is; inputs come first."""
+        found: dict[str, tuple[ir.Value, int]] = {}
+        computed = (value for node in self.graph if node not in self.moved for value in node.outputs)
+        for value in (*self.graph.inputs, *computed):
+            if value.is_initializer() or (value not in self._shapes and value.shape is None):
+                continue
+            for axis, size in enumerate(self.shape(value)):
+                if isinstance(size, Poly) and len(size.terms) == 1:
+                    ((monomial, factor),) = size.terms
+                    if factor == 1 and len(monomial) == 1:
+                        found.setdefault(monomial[0], (value, axis))
+        return found
+
+    def local(self, node: ir.Node) -> Sequence[Tiling]:
+        """Returns the tilings of a node's outputs in terms of its own inputs instead of their sources."""
+        self._anchors = None
+        try:
+            return self._rules[node.op_type](self, node)
+        finally:
+            self._anchors = frozenset()
+
+    def unknown_dimension(self, smallest: int) -> Coord:
+        """Returns a new name for a size nothing is known of but that it is at least `smallest`."""
+        self._unknown += 1
+        name = f"_unknown{self._unknown}"
+        self.bounds.declare(name, (smallest, None))
+        return dimension(name)
+
+    def _visit(self, node: ir.Node) -> None:
+        rule = self._rules.get(node.op_type) if node.domain == "" else None
+        if rule is not None:
+            try:
+                self._adopt(node, self._shorter(node, rule))
+                return
+            except (NotMovementError, UndecidedError) as refusal:
+                self._refuse(node, str(refusal))
+            except (IndexError, KeyError, ValueError):
+                # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
+                self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
+        infer_shapes(self, node)
+
+    def _refuse(self, node: ir.Node, reason: str) -> None:
+        if node.op_type in self._refusable:
+            self.refusals.append(Refusal(node.name or "", node.op_type, reason))
+
+    def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Tiling]:
+        """Composes through the inputs, unless reading an input that is computed anyway takes fewer boxes."""
+        composed = rule(self, node)
+        anchors = frozenset(
+            value for value in node.inputs if value is not None and value in self._tilings and self.is_needed(value)
+        )
+        boxes = sum(count_boxes(tiling.root, _COUNT_LIMIT) for tiling in composed)
+        if not anchors or boxes <= len(composed):
+            return composed
+        self._anchors = anchors
+        try:
+            local = rule(self, node)
+        finally:
+            self._anchors = frozenset()
+        fewer = sum(count_boxes(tiling.root, _COUNT_LIMIT) for tiling in local) < boxes
+        return local if fewer else composed
+
+    def is_needed(self, value: ir.Value) -> bool:
+        """Whether a value must exist: it is an output, or something other than movement or Shape reads it."""
+        if value.is_graph_output():
+            return True
+        return any(
+            use.node.graph is not self.graph or use.node.domain != "" or use.node.op_type not in self._rules
+            for use in value.uses()
+        )
+
+    def _adopt(self, node: ir.Node, tilings: Sequence[Tiling]) -> None:
+        for value, tiling in zip(node.outputs, tilings, strict=False):
+            self._tilings[value] = tiling
+            self._shapes[value] = tiling.shape
+        self.moved.add(node)
+
+    def set_shape(self, node: ir.Node, value: ir.Value, inferred: Shape | None) -> None:
+        """Records the shape of a source; sizes that are not known get names of their own."""
+        annotated = self._annotated(value)
+        smallest = 0 if node.op_type in _MAY_BE_EMPTY or node.domain != "" else 1
+        if inferred is None:
+            self._shapes[value] = annotated
+            return
+        known: list[Coord] = []
+        for axis, size in enumerate(inferred):
+            if isinstance(size, int) and size < 0:
+                other = annotated[axis] if annotated is not None and len(annotated) == len(inferred) else -1
+                size = self.unknown_dimension(smallest) if other == -1 or _is_generated(other) else other
+            known.append(size)
+        self._shapes[value] = tuple(known)
+
+    def _annotated(self, value: ir.Value) -> Shape | None:
+        if value.shape is None:
+            if value.const_value is not None and not value.is_graph_input():
+                return tuple(np.shape(value.const_value))
+            return None
+        sizes: list[Coord] = []
+        for size in value.shape:
+            if isinstance(size, int):
+                sizes.append(size)
+            elif size.value is None:
+                sizes.append(self.unknown_dimension(1))
+            else:
+                sizes.append(parse(str(size.value)))
+        return tuple(sizes)
+
+
+def _is_generated(size: Coord) -> bool:
+    """Whether a dimension's name was made up by shape inference, so that it says nothing."""
+    return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
+
+
+def _some_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
+    """Returns the boxes of a tiling, or nothing telling for one too long to be index arithmetic."""
+    if count_boxes(tiling.root, 4096) >= 4096:
+        return [((), (), None)]
+    return list(tiling.boxes())

@@ -1,0 +1,254 @@
+"""From expressions to ONNX nodes, in front of the node whose output they replace.
+
+Slice bounds that depend on a size are written relative to the end of the axis (``-1``, or no end at all), so that
+a dynamic shift needs no arithmetic on shapes; only a bound that has no such form is computed from Shape.
+Equal expressions become one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from s2deploy.rewrite.constants import Array, array_of
+from s2deploy.rewrite.contents import Ramp, Scalar, Shape
+from s2deploy.rewrite.coordinates import Coord, floor_divide, names
+from s2deploy.rewrite.expressions import (
+    Concat,
+    Expand,
+    Expression,
+    Fill,
+    Pad,
+    Slice,
+    Source,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+    Window,
+    walk,
+)
+
+_END = (1 << 63) - 1
+_LARGEST_CONSTANT = 1024
+
+
+class CannotLowerError(Exception):
+    """An expression has no form in ONNX at this opset, or needs a size that no value has."""
+
+
+class Lowering:
+    """Turns expressions into nodes of one graph.
+
+    Args:
+        graph: The graph that receives nodes and initializers.
+        dimensions: For every named dimension a value and an axis that has it.
+    """
+
+    def __init__(self, graph: ir.Graph, dimensions: Mapping[str, tuple[ir.Value, int]]) -> None:
+        self._graph = graph
+        self._opset = graph.opset_imports.get("", 1)
+        self._dimensions = dimensions
+        self._values: dict[tuple[Expression, ir.DataType], ir.Value] = {}
+        self._sizes: dict[Coord, ir.Value] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._added: list[ir.Node] = []
+        self._before: ir.Node | None = None
+        self._metadata: dict[str, str] = {}
+
+    @property
+    def added(self) -> Sequence[ir.Node]:
+        """The nodes inserted so far."""
+        return self._added
+
+    def lower(self, expression: Expression, dtype: ir.DataType, before: ir.Node) -> ir.Value:
+        """Returns a value of an expression, computed by nodes inserted in front of a node.
+
+        Raises:
+            CannotLowerError: See there; nodes inserted until then are left unused.
+        """
+        self._before = before
+        source = before.metadata_props.get("s2deploy.source")
+        self._metadata = {} if source is None else {"s2deploy.source": source}
+        return self._lower(expression, dtype)
+
+    def fold(self, expression: Expression, dtype: ir.DataType, before: ir.Node) -> ir.Value | None:
+        """Returns a value of integer arithmetic that is constant, None where it depends on a size."""
+        if any(not isinstance(part, (Fill, Concat)) or names_of(part) for part in walk(expression, set())):
+            return None
+        return self.lower(expression, dtype, before)
+
+    def _lower(self, expression: Expression, dtype: ir.DataType) -> ir.Value:
+        if isinstance(expression, Source):
+            assert isinstance(expression.value, ir.Value)
+            return expression.value
+        key = (expression, dtype)
+        if key not in self._values:
+            self._values[key] = self._node_of(expression, dtype)
+        return self._values[key]
+
+    def _node_of(self, expression: Expression, dtype: ir.DataType) -> ir.Value:
+        shape = expression.shape
+        if isinstance(expression, Fill):
+            return self._fill(expression.content, shape, dtype)
+        if isinstance(expression, Concat):
+            parts = [self._lower(part, dtype) for part in expression.parts]
+            return self._add("Concat", parts, dtype, shape, axis=expression.axis)
+        assert not isinstance(expression, Source)
+        data = self._lower(expression.of, dtype)
+        if isinstance(expression, Slice):
+            bounds = [self._bounds(w, expression.of.shape[w.axis]) for w in expression.windows]
+            inputs = [
+                data,
+                self._vector([start for start, _ in bounds]),
+                self._vector([end for _, end in bounds]),
+                self._vector([w.axis for w in expression.windows]),
+            ]
+            if any(w.step != 1 for w in expression.windows):
+                inputs.append(self._vector([w.step for w in expression.windows]))
+            return self._add("Slice", inputs, dtype, shape)
+        if isinstance(expression, Transpose):
+            return self._add("Transpose", [data], dtype, shape, perm=list(expression.perm))
+        if isinstance(expression, Expand):
+            return self._add("Expand", [data, self._vector(shape)], dtype, shape)
+        if isinstance(expression, Pad):
+            fill = self._constant(array_of(expression.fill, dtype))
+            pads = self._vector([*expression.before, *expression.after])
+            return self._add("Pad", [data, pads, fill], dtype, shape, mode="constant")
+        name = "Squeeze" if isinstance(expression, Squeeze) else "Unsqueeze"
+        assert isinstance(expression, (Squeeze, Unsqueeze))
+        if self._opset < 13:
+            return self._add(name, [data], dtype, shape, axes=list(expression.axes))
+        return self._add(name, [data, self._vector(expression.axes)], dtype, shape)
+
+    def _fill(self, content: Scalar | Ramp, shape: Shape, dtype: ir.DataType) -> ir.Value:
+        fixed = [size for size in shape if isinstance(size, int)]
+        count = int(np.prod(fixed, dtype=np.int64)) if len(fixed) == len(shape) else None
+        if isinstance(content, Ramp) and not content.is_constant:
+            return self._ramp(content, fixed, count, dtype)
+        if isinstance(content, Ramp) and not isinstance(content.base, int):
+            if dtype != ir.DataType.INT64:
+                raise CannotLowerError(f"{content.base} as {dtype}")
+            scalar = self._size(content.base)
+            if shape == (1,):
+                return scalar
+            if shape == ():
+                return self._squeezed(scalar)
+            return self._add("Expand", [scalar, self._vector(shape)], dtype, shape)
+        element = array_of(content, dtype)
+        if count is not None and count <= _LARGEST_CONSTANT:
+            return self._constant(np.full(fixed, element))
+        value = ir.tensor(element.reshape(1))
+        return self._add("ConstantOfShape", [self._vector(shape)], dtype, shape, value=value)
+
+    def _ramp(self, content: Ramp, shape: Sequence[int], count: int | None, dtype: ir.DataType) -> ir.Value:
+        steps = [step for step in content.steps if isinstance(step, int)]
+        if count is None or count > _LARGEST_CONSTANT or len(steps) < len(content.steps):
+            raise CannotLowerError("an index of that size stays computed")
+        grid = np.indices(tuple(shape), dtype=np.int64)
+        offsets = sum((step * grid[axis] for axis, step in enumerate(steps)), np.zeros(shape, np.int64))
+        if isinstance(content.base, int):
+            return self._constant((offsets + content.base).astype(dtype.numpy()))
+        if len(shape) != 1 or dtype != ir.DataType.INT64:
+            raise CannotLowerError("an index of that form stays computed")
+        return self._add("Add", [self._size(content.base), self._constant(offsets)], dtype, tuple(shape))
+
+    def _bounds(self, window: Window, total: Coord) -> tuple[Coord, Coord]:
+        """Returns start and end of a slice in the form that needs no arithmetic where there is one."""
+        start, size, step = window.start, window.size, window.step
+        if step < 0:
+            last = start + (size - 1) * step
+            before_last = last + step if isinstance(last, int) and last + step >= 0 else -_END
+            if last != 0 and not isinstance(last, int):
+                before_last = _from_end(last - 1, total) if step == -1 else last + step
+            return _from_end(start, total), before_last
+        rest = total - start
+        covers = size == (rest if step == 1 else floor_divide(rest + step - 1, step))
+        return _from_end(start, total), _END if covers else _from_end(start + (size - 1) * step + 1, total)
+
+    def _vector(self, coords: Sequence[Coord]) -> ir.Value:
+        """Returns a one-dimensional int64 value of coordinates, a constant where they are numbers."""
+        fixed = [coord for coord in coords if isinstance(coord, int)]
+        if len(fixed) == len(coords):
+            return self._constant(np.array(fixed, dtype=np.int64))
+        parts = [self._vector([coord]) if isinstance(coord, int) else self._size(coord) for coord in coords]
+        if len(parts) == 1:
+            return parts[0]
+        return self._add("Concat", parts, ir.DataType.INT64, (len(parts),), axis=0)
+
+    def _size(self, coord: Coord) -> ir.Value:
+        """Returns a coordinate as an int64 value of shape (1,), computed from the shapes of existing values."""
+        if coord not in self._sizes:
+            total: ir.Value | None = None
+            assert not isinstance(coord, int)
+            for monomial, factor in sorted(coord.terms, key=lambda term: not term[0]):
+                term = None if factor == 1 and monomial else self._vector([factor])
+                for name in monomial:
+                    term = self._combined("Mul", term, self._dimension(name))
+                assert term is not None
+                total = self._combined("Add", total, term)
+            assert total is not None
+            self._sizes[coord] = total
+        return self._sizes[coord]
+
+    def _combined(self, op_type: str, left: ir.Value | None, right: ir.Value) -> ir.Value:
+        return right if left is None else self._add(op_type, [left, right], ir.DataType.INT64, (1,))
+
+    def _dimension(self, name: str) -> ir.Value:
+        if name not in self._dimensions:
+            raise CannotLowerError(f"no value has the size {name}")
+        value, axis = self._dimensions[name]
+        if self._opset >= 15:
+            return self._add("Shape", [value], ir.DataType.INT64, (1,), start=axis, end=axis + 1)
+        sizes = self._add("Shape", [value], ir.DataType.INT64, (len(value.shape or ()),))
+        return self._add("Gather", [sizes, self._vector([axis])], ir.DataType.INT64, (1,), axis=0)
+
+    def _squeezed(self, scalar: ir.Value) -> ir.Value:
+        if self._opset < 13:
+            return self._add("Squeeze", [scalar], ir.DataType.INT64, (), axes=[0])
+        return self._add("Squeeze", [scalar, self._vector([0])], ir.DataType.INT64, ())
+
+    def _constant(self, array: Array) -> ir.Value:
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"s2deploy_constant_{len(self._constants)}"
+            while name in self._graph.initializers:
+                name += "_"
+            value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+            value.shape = ir.Shape(array.shape)
+            value.type = ir.TensorType(ir.tensor(array).dtype)
+            self._graph.register_initializer(value)
+            self._constants[key] = value
+        return self._constants[key]
+
+    def _add(
+        self, op_type: str, inputs: Sequence[ir.Value], dtype: ir.DataType, shape: Shape, **attributes: object
+    ) -> ir.Value:
+        node = ir.node(op_type, inputs, attributes, metadata_props=dict(self._metadata))  # type: ignore[arg-type]
+        output = node.outputs[0]
+        output.type = ir.TensorType(dtype)
+        output.shape = ir.Shape([size if isinstance(size, int) else str(size) for size in shape])
+        assert self._before is not None
+        self._graph.insert_before(self._before, node)
+        self._added.append(node)
+        return output
+
+
+def _from_end(position: Coord, total: Coord) -> Coord:
+    """Returns a position that depends on a size as an offset from the end, where it is one."""
+    if isinstance(position, int):
+        return position
+    offset = position - total
+    if offset == 0:
+        return _END
+    return offset if isinstance(offset, int) and offset < 0 else position
+
+
+def names_of(expression: Expression) -> set[str]:
+    """Returns the named dimensions that a fill or join of fills depends on."""
+    coords: list[Coord] = list(expression.shape)
+    if isinstance(expression, Fill) and isinstance(expression.content, Ramp):
+        coords += [expression.content.base, *expression.content.steps]
+    return {name for coord in coords for name in names(coord)}

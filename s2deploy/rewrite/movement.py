@@ -1,0 +1,201 @@
+"""Data movement composed: what chains of movement amount to is computed once, from where they started.
+
+Before: any mixture of Slice, Concat, Split, Pad, Transpose, Expand, Gather, ScatterND, ScatterElements, Where on
+known masks, and the arithmetic on shapes and indices that feeds them. After: the cheapest graph found for the
+tensors that something else reads. A group of connected movements is replaced if that removes a scatter, or if
+the new nodes cost less than the old ones.
+Requires: ranks, and sizes or ranges that decide how the boxes lie. Refuses node by node, with the reason.
+Preserves: every value bit by bit; names and types of inputs and outputs. A second run changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.coordinates import Interval, UndecidedError
+from s2deploy.rewrite.cost import expression_cost, node_cost
+from s2deploy.rewrite.emit import emit
+from s2deploy.rewrite.expressions import Expression, walk
+from s2deploy.rewrite.facts import Interpretation, NotMovementError, Refusal
+from s2deploy.rewrite.lower import CannotLowerError, Lowering
+from s2deploy.rewrite.outputs import substitute
+from s2deploy.rewrite.regions import Tiling
+from s2deploy.rewrite.rules import RULES, SCATTERS
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One tensor that is now computed by other nodes.
+
+    Attributes:
+        name: The tensor.
+        before: Operators it took, with their numbers.
+        after: Operators it takes now, with their numbers.
+        source: ``file.py:line`` of the model, where the exporter recorded it.
+    """
+
+    name: str
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    source: str | None = None
+
+
+@dataclass
+class MovementResult:
+    """What one run of the pass did."""
+
+    rewrites: list[Rewrite] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    guards: tuple[str, ...] = ()
+
+
+def compose_movement(graph: ir.Graph, ranges: Mapping[str, Interval], sizes: Mapping[str, int]) -> MovementResult:
+    """Composes the data movement of a graph in place; nodes that nothing reads any more are left for a clean-up.
+
+    Args:
+        graph: The graph, in topological order.
+        ranges: Smallest and largest size of named dimensions.
+        sizes: Typical size of named dimensions, for the cost of what moves.
+    """
+    return _Composition(graph, ranges, sizes).run()
+
+
+class _Composition:
+    def __init__(self, graph: ir.Graph, ranges: Mapping[str, Interval], sizes: Mapping[str, int]) -> None:
+        self._graph = graph
+        self._sizes = sizes
+        self._facts = Interpretation(graph, ranges, RULES, SCATTERS)
+        self._lowering = Lowering(graph, self._facts.dimensions())
+        self._lowered: set[Expression] = set()
+        self._result = MovementResult(refusals=list(self._facts.refusals))
+
+    def run(self) -> MovementResult:
+        moved = [node for node in self._graph if node in self._facts.moved]
+        arithmetic = {node for node in moved if all(self._facts.is_arithmetic(v) for v in node.outputs)}
+        for node in moved:
+            if node not in arithmetic:
+                for value in node.outputs:
+                    if self._is_needed(value):
+                        self._reconsider(node, value)
+        for node in moved:
+            if node in arithmetic:
+                self._fold(node)
+        self._result.guards = self._facts.bounds.guards
+        return self._result
+
+    def _is_needed(self, value: ir.Value) -> bool:
+        moved = self._facts.moved
+        return value.is_graph_output() or any(use.node not in moved for use in value.uses())
+
+    def _reconsider(self, node: ir.Node, value: ir.Value) -> None:
+        """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
+        cone = self._cone(node)
+        scatters = [other for other in cone if other.op_type in SCATTERS]
+        if not scatters and len(cone) == 1:
+            return
+        old = self._cost_of_nodes(cone)
+        try:
+            found = self._expression(self._facts.tiling(value))
+        except UndecidedError as refusal:
+            self._refuse(scatters, str(refusal))
+            return
+        new = self._cost_of(found)
+        if not scatters and new >= old:
+            return
+        if scatters and new > old and self._replace_locally(scatters, old, new):
+            return
+        self._replace(node, value, found, cone, scatters)
+
+    def _replace_locally(self, scatters: list[ir.Node], old: float, new: float) -> bool:
+        """Replaces each scatter by itself where composing all movement would cost more than that."""
+        found: dict[ir.Node, Expression] = {}
+        for node in scatters:
+            try:
+                found[node] = self._expression(self._facts.local(node)[0])
+            except (NotMovementError, UndecidedError):
+                return False
+        cost = old - self._cost_of_nodes(scatters) + sum(self._cost_of(expression) for expression in found.values())
+        if cost >= new:
+            return False
+        for node, expression in found.items():
+            self._replace(node, node.outputs[0], expression, [node], [node])
+        return True
+
+    def _replace(
+        self, node: ir.Node, value: ir.Value, found: Expression, cone: list[ir.Node], scatters: list[ir.Node]
+    ) -> None:
+        if value.dtype is None:
+            self._refuse(scatters, f"the element type of {value.name} is not known")
+            return
+        count = len(self._lowering.added)
+        try:
+            new = self._lowering.lower(found, value.dtype, node)
+        except CannotLowerError as error:
+            self._refuse(scatters, str(error))
+            return
+        added = Counter(other.op_type for other in self._lowering.added[count:])
+        before = Counter(other.op_type for other in cone)
+        source = node.metadata_props.get("s2deploy.source")
+        self._result.rewrites.append(Rewrite(value.name or "", dict(before), dict(added), source))
+        self._lowered.update(walk(found, set()))
+        substitute(self._graph, value, new, node)
+
+    def _fold(self, node: ir.Node) -> None:
+        """Replaces index and shape arithmetic that something still reads by constants."""
+        for value in node.outputs:
+            if value.dtype is None or not self._is_read(value):
+                continue
+            try:
+                found = self._expression(self._facts.tiling(value))
+                new = self._lowering.fold(found, value.dtype, node)
+            except (CannotLowerError, UndecidedError):
+                continue
+            if new is not None:
+                substitute(self._graph, value, new, node)
+
+    def _is_read(self, value: ir.Value) -> bool:
+        """Whether a value is an output or feeds something that is not arithmetic itself."""
+        if value.is_graph_output():
+            return True
+        return any(
+            use.node not in self._facts.moved or not all(self._facts.is_arithmetic(v) for v in use.node.outputs)
+            for use in value.uses()
+        )
+
+    def _expression(self, tiling: Tiling) -> Expression:
+        return emit(self._facts.bounds, tiling, self._shape_of)
+
+    def _shape_of(self, source: object) -> Shape:
+        assert isinstance(source, ir.Value)
+        return self._facts.source_shape(source)
+
+    def _cone(self, node: ir.Node) -> list[ir.Node]:
+        """Returns the movement nodes that only lead to this one, as far as values that exist anyway."""
+        found = [node]
+        seen = {node}
+        for current in found:
+            for value in current.inputs:
+                producer = value.producer() if value is not None else None
+                if producer is None or producer in seen or producer not in self._facts.moved:
+                    continue
+                assert value is not None
+                if self._facts.is_arithmetic(value) or self._is_needed(value):
+                    continue
+                seen.add(producer)
+                found.append(producer)
+        return found
+
+    def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
+        shapes = {v: self._facts.shape(v) for node in nodes for v in node.outputs}
+        return sum(node_cost(node, shapes, self._sizes) for node in nodes)
+
+    def _cost_of(self, expression: Expression) -> float:
+        return sum(expression_cost(part, self._sizes) for part in walk(expression, set(self._lowered)))
+
+    def _refuse(self, scatters: list[ir.Node], reason: str) -> None:
+        self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)

@@ -1,0 +1,203 @@
+"""Indexed reads and writes that are data movement: Gather, ScatterND, ScatterElements, and Where on a known mask.
+
+Before: an operator with an index tensor. After: slices, or a box written into the destination.
+Requires: the index is a ramp along each axis with a step of 1 or -1, inside the tensor, and the reduction is none.
+Refuses: indices computed at run time, other steps, positions the ranges do not place, reductions.
+Source: the ONNX operator specifications; duplicate indices have no defined order there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from s2deploy.rewrite.contents import Ramp, Shape
+from s2deploy.rewrite.coordinates import Coord
+from s2deploy.rewrite.facts import Interpretation, NotMovementError
+from s2deploy.rewrite.regions import Tiling, concat
+from s2deploy.rewrite.rules_movement import broadcast, int_attribute
+from s2deploy.rewrite.tree import count_boxes
+
+_MOST_WRITES = 8192
+_MOST_MASK_BOXES = 64
+
+
+def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Gather(data, indices, axis)`` with a known index."""
+    indices = facts.tiling(node.inputs[1])
+    if not isinstance(next(iter(indices.boxes()))[2], Ramp):
+        raise NotMovementError("the index of a Gather is computed at run time")
+    data = facts.tiling(node.inputs[0])
+    axis = int_attribute(node, "axis", 0) % data.rank
+    parts: list[Tiling] = []
+    for _, shape, content in _few_boxes(indices):
+        if indices.rank > 1 and isinstance(parts, list) and parts:
+            raise NotMovementError("the index of a Gather has several parts in several axes")
+        parts.append(_gathered(facts, data, axis, _ramp(content), shape))
+    return [parts[0] if len(parts) == 1 else concat(axis, parts)]
+
+
+def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape: Shape) -> Tiling:
+    """Returns the elements that one ramp of indices picks; the ramp's axes replace the gathered one."""
+    varying = [t for t, step in enumerate(ramp.steps) if step]
+    if len(varying) > 1:
+        raise NotMovementError("the index of a Gather varies along several axes")
+    size: Coord = shape[varying[0]] if varying else 1
+    step = ramp.steps[varying[0]] if varying else 1
+    start = _inside(facts, ramp.base, data.shape[axis])
+    if not isinstance(step, int):
+        raise NotMovementError("the step of a Gather is computed at run time")
+    last = start + (size - 1) * step
+    if not (facts.bounds.require_at_most(0, last) and facts.bounds.require_at_most(last, data.shape[axis] - 1)):
+        raise NotMovementError("the index of a Gather lies outside the tensor")
+    picked = data.slice(facts.bounds, axis, start, size, step)
+    if not varying:
+        picked = picked.drop_axes([axis])
+    new = [axis + t for t in range(len(shape)) if t not in varying]
+    result = (*data.shape[:axis], *shape, *data.shape[axis + 1 :])
+    return picked.insert_axes(new).expand(result)
+
+
+def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
+    _require_plain(node)
+    data, indices, updates = (facts.tiling(node.inputs[position]) for position in range(3))
+    depth = indices.shape[-1]
+    if not isinstance(depth, int):
+        raise NotMovementError("the depth of the indices is not known")
+    components = [
+        indices.slice(facts.bounds, indices.rank - 1, j, 1).drop_axes([indices.rank - 1]) for j in range(depth)
+    ]
+    for origin, shape, ramps in _refined(facts, components):
+        update = updates
+        for t, (start, size) in enumerate(zip(origin, shape, strict=True)):
+            update = update.slice(facts.bounds, t, start, size)
+        data = _write_box(facts, data, ramps, shape, update)
+    return [data]
+
+
+def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[Shape, Shape, list[Ramp]]]:
+    """Returns the boxes within which every component of the indices is one ramp."""
+    first, *others = components
+    found: list[tuple[Shape, Shape, list[Ramp]]] = []
+    for origin, shape, content in _few_boxes(first):
+        ramp = _ramp(content)
+        if not others:
+            found.append((origin, shape, [ramp]))
+            continue
+        inner = list(others)
+        for t, (start, size) in enumerate(zip(origin, shape, strict=True)):
+            inner = [component.slice(facts.bounds, t, start, size) for component in inner]
+        for offset, part, ramps in _refined(facts, inner):
+            base = ramp.base
+            for step, start in zip(ramp.steps, offset, strict=True):
+                base = base + step * start
+            steps = tuple(0 if size == 1 else step for step, size in zip(ramp.steps, part, strict=True))
+            place = tuple(a + b for a, b in zip(origin, offset, strict=True))
+            found.append((place, part, [Ramp(base, steps), *ramps]))
+    return found
+
+
+def _write_box(facts: Interpretation, data: Tiling, ramps: Sequence[Ramp], shape: Shape, update: Tiling) -> Tiling:
+    """Writes an update whose leading axes have `shape` to the positions that one ramp per data axis gives."""
+    used: list[int | None] = []
+    starts: list[Coord] = []
+    for j, ramp in enumerate(ramps):
+        varying = [t for t, step in enumerate(ramp.steps) if step]
+        if len(varying) > 1:
+            raise NotMovementError("an index varies along several axes at once")
+        axis = varying[0] if varying else None
+        start = _inside(facts, ramp.base, data.shape[j])
+        if axis is not None:
+            step = ramp.steps[axis]
+            if step not in (1, -1):
+                raise NotMovementError(f"an assignment with step {step}")
+            if step == -1:
+                start = start - (shape[axis] - 1)
+                update = update.slice(facts.bounds, axis, shape[axis] - 1, shape[axis], -1)
+        _require_inside(facts, start, 1 if axis is None else shape[axis], data.shape[j])
+        used.append(axis)
+        starts.append(start)
+    mapped = [axis for axis in used if axis is not None]
+    single = [t for t in range(len(shape)) if t not in mapped]
+    if len(set(mapped)) < len(mapped) or any(shape[t] != 1 for t in single):
+        raise NotMovementError("the indices name positions twice or along a diagonal")
+    rest = range(len(shape), update.rank)
+    arranged = update.transpose([*mapped, *single, *rest])
+    arranged = arranged.drop_axes([len(mapped) + i for i in range(len(single))])
+    arranged = arranged.insert_axes([j for j, axis in enumerate(used) if axis is None])
+    return data.write(facts.bounds, [*starts, *([0] * (data.rank - len(starts)))], arranged)
+
+
+def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``ScatterElements(data, indices, updates, axis)`` whose indices enumerate slices along the axis."""
+    _require_plain(node)
+    data, indices, updates = (facts.tiling(node.inputs[position]) for position in range(3))
+    axis = int_attribute(node, "axis", 0) % data.rank
+    for origin, shape, content in _few_boxes(indices):
+        ramp = _ramp(content)
+        step = ramp.steps[axis]
+        if any(other for t, other in enumerate(ramp.steps) if t != axis):
+            raise NotMovementError("the indices vary along other axes than the one they index")
+        if step not in (0, 1, -1) or (step == 0 and shape[axis] != 1):
+            raise NotMovementError(f"an assignment with step {step}")
+        start = _inside(facts, ramp.base, data.shape[axis])
+        update = updates
+        for t, (first, size) in enumerate(zip(origin, shape, strict=True)):
+            update = update.slice(facts.bounds, t, first, size)
+        if step == -1:
+            start = start - (shape[axis] - 1)
+            update = update.slice(facts.bounds, axis, shape[axis] - 1, shape[axis], -1)
+        _require_inside(facts, start, shape[axis], data.shape[axis])
+        data = data.write(facts.bounds, (*origin[:axis], start, *origin[axis + 1 :]), update)
+    return [data]
+
+
+def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Where(condition, x, y)`` on a condition known box by box."""
+    condition = facts.tiling(node.inputs[0])
+    if count_boxes(condition.root, _MOST_MASK_BOXES) >= _MOST_MASK_BOXES:
+        raise NotMovementError("the condition has too many parts")
+    if not all(isinstance(content, Ramp) for _, _, content in condition.boxes()):
+        raise NotMovementError("the condition is computed at run time")
+    chosen, other = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
+    shape = broadcast(facts.bounds, condition.shape, chosen.shape, other.shape)
+    chosen, result = chosen.expand(shape), other.expand(shape)
+    for origin, size, content in condition.expand(shape).boxes():
+        ramp = _ramp(content)
+        if not ramp.is_constant or ramp.base not in (0, 1):
+            raise NotMovementError("the condition is not known")
+        if ramp.base == 1:
+            part = chosen
+            for t, (start, length) in enumerate(zip(origin, size, strict=True)):
+                part = part.slice(facts.bounds, t, start, length)
+            result = result.write(facts.bounds, origin, part)
+    return [result]
+
+
+def _require_plain(node: ir.Node) -> None:
+    if "reduction" in node.attributes and node.attributes["reduction"].as_string() != "none":
+        raise NotMovementError(f"it reduces with {node.attributes['reduction'].as_string()}")
+
+
+def _ramp(content: object) -> Ramp:
+    if not isinstance(content, Ramp):
+        raise NotMovementError("the indices are computed at run time")
+    return content
+
+
+def _few_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
+    if count_boxes(tiling.root, _MOST_WRITES) >= _MOST_WRITES:
+        raise NotMovementError("the indices follow no simple pattern")
+    return list(tiling.boxes())
+
+
+def _inside(facts: Interpretation, position: Coord, total: Coord) -> Coord:
+    """Returns an index counted from the front."""
+    return position if facts.bounds.require_at_most(0, position) else position + total
+
+
+def _require_inside(facts: Interpretation, start: Coord, size: Coord, total: Coord) -> None:
+    if not (facts.bounds.require_at_most(0, start) and facts.bounds.require_at_most(start + size, total)):
+        raise NotMovementError("the indices lie outside the tensor")

@@ -1,0 +1,260 @@
+"""The ONNX operators that only move data, as operations on tilings.
+
+Each rule gives the tilings of a node's outputs, or raises `NotMovementError` with the reason why it is none.
+Source: the ONNX operator specifications, opset 11 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from s2deploy.rewrite.contents import Ramp, Shape
+from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
+from s2deploy.rewrite.facts import Interpretation, NotMovementError
+from s2deploy.rewrite.regions import Tiling, concat
+
+_LARGEST = 1 << 62
+
+
+def identity(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Identity(x)``."""
+    return [facts.tiling(node.inputs[0])]
+
+
+def transpose(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Transpose(x, perm)``; without perm the axes are reversed."""
+    data = facts.tiling(node.inputs[0])
+    return [data.transpose(ints_attribute(node, "perm") or tuple(range(data.rank))[::-1])]
+
+
+def slice_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Slice(data, starts, ends, axes, steps)``; positions are clamped to the tensor first."""
+    data = facts.tiling(node.inputs[0])
+    starts, ends = facts.integers(node.inputs[1]), facts.integers(node.inputs[2])
+    axes = _optional_integers(facts, node, 3) or tuple(range(len(starts)))
+    steps = _optional_integers(facts, node, 4) or (1,) * len(starts)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if not isinstance(axis, int) or not isinstance(step, int):
+            raise NotMovementError("the axes or steps of a slice are computed at run time")
+        t = axis % data.rank
+        begin, size = window(facts.bounds, data.shape[t], start, end, step)
+        data = data.slice(facts.bounds, t, begin, size, step)
+    return [data]
+
+
+def window(bounds: Bounds, total: Coord, start: Coord, end: Coord, step: int) -> tuple[Coord, Coord]:
+    """Returns where a Python-style slice of an axis begins and how many elements it has."""
+    if step > 0:
+        begin = _clamped(bounds, total, start, 0, total)
+        stop = _clamped(bounds, total, end, 0, total)
+        length = stop - begin
+    else:
+        begin = _clamped(bounds, total, start, 0, total - 1)
+        stop = _clamped(bounds, total, end, -1, total - 1)
+        length = begin - stop
+    if begin == stop or not bounds.require_at_most(0, length):
+        return 0, 0
+    return begin, length if abs(step) == 1 else floor_divide(length + abs(step) - 1, abs(step))
+
+
+def concat_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Concat(inputs, axis)``."""
+    tilings = [facts.tiling(value) for value in node.inputs]
+    return [concat(int_attribute(node, "axis", 0) % tilings[0].rank, tilings)]
+
+
+def split(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Split(x, sizes)``, or into equal parts, the last of which may be smaller."""
+    data = facts.tiling(node.inputs[0])
+    axis = int_attribute(node, "axis", 0) % data.rank
+    sizes: Sequence[Coord] | None = _optional_integers(facts, node, 1) or ints_attribute(node, "split")
+    if sizes is None:
+        count, total = len(node.outputs), data.shape[axis]
+        if isinstance(total, int):
+            chunk = -(-total // count)
+            sizes = [min(chunk, max(total - chunk * i, 0)) for i in range(count)]
+        else:
+            part = divide(total, count)
+            if part is None:
+                raise NotMovementError(f"a size of {total} does not split into {count} equal parts in general")
+            sizes = [part] * count
+    parts: list[Tiling] = []
+    start: Coord = 0
+    for size in sizes:
+        parts.append(data.slice(facts.bounds, axis, start, size))
+        start = start + size
+    return parts
+
+
+def unsqueeze(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Unsqueeze(x, axes)``; axes count in the result."""
+    data = facts.tiling(node.inputs[0])
+    axes = _axes(facts, node)
+    rank = data.rank + len(axes)
+    return [data.insert_axes(sorted(axis % rank for axis in axes))]
+
+
+def squeeze(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Squeeze(x, axes)``; without axes every axis known to be 1."""
+    data = facts.tiling(node.inputs[0])
+    if "axes" not in node.attributes and (len(node.inputs) < 2 or node.inputs[1] is None):
+        if not all(isinstance(size, int) for size in data.shape):
+            raise NotMovementError("which axes are squeezed depends on the sizes")
+        return [data.drop_axes([t for t, size in enumerate(data.shape) if size == 1])]
+    axes = [axis % data.rank for axis in _axes(facts, node)]
+    if any(data.shape[axis] != 1 for axis in axes):
+        raise NotMovementError("a squeezed axis is not known to be 1")
+    return [data.drop_axes(axes)]
+
+
+def reshape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Reshape(x, shape)`` that only adds or drops axes of size 1; any other is a source of known shape."""
+    data = facts.tiling(node.inputs[0])
+    allow_zero = int_attribute(node, "allowzero", 0) == 1
+    shape = reshaped(data.shape, facts.integers(node.inputs[1]), allow_zero=allow_zero)
+    kept = [size for size in data.shape if size != 1]
+    if kept != [size for size in shape if size != 1]:
+        facts.set_shape(node, node.outputs[0], shape)
+        raise NotMovementError("the reshape merges or splits axes")
+    dropped = data.drop_axes([t for t, size in enumerate(data.shape) if size == 1])
+    return [dropped.insert_axes([t for t, size in enumerate(shape) if size == 1])]
+
+
+def reshaped(shape: Shape, target: Sequence[Coord], *, allow_zero: bool) -> Shape:
+    """Returns the shape a Reshape target stands for: 0 keeps a size, -1 takes what is left."""
+    sizes = [shape[t] if size == 0 and not allow_zero else size for t, size in enumerate(target)]
+    if -1 not in sizes:
+        return tuple(sizes)
+    left: Coord = 1
+    for size in shape:
+        left = left * size
+    for size in sizes:
+        if size != -1:
+            quotient = divide(left, size) if left != 0 else None
+            if quotient is None:
+                raise NotMovementError("the size that Reshape infers has no closed form")
+            left = quotient
+    return tuple(left if size == -1 else size for size in sizes)
+
+
+def expand(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Expand(x, shape)``; broadcasting goes both ways."""
+    data = facts.tiling(node.inputs[0])
+    return [data.expand(broadcast(facts.bounds, data.shape, facts.integers(node.inputs[1])))]
+
+
+def broadcast(bounds: Bounds, *shapes: Shape) -> Shape:
+    """Returns the shape that shapes broadcast to.
+
+    Raises:
+        NotMovementError: Whether two sizes are equal is not known.
+    """
+    rank = max(len(shape) for shape in shapes)
+    result: list[Coord] = [1] * rank
+    for shape in shapes:
+        for t, size in enumerate(shape, rank - len(shape)):
+            if size == 1 or bounds.equal(size, result[t]):
+                continue
+            if result[t] != 1:
+                raise NotMovementError(f"whether {size} and {result[t]} are equal is not known")
+            result[t] = size
+    return tuple(result)
+
+
+def pad(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``Pad(x, pads, value, axes)`` in the modes constant, edge, reflect and wrap; negative pads cut off."""
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+    data = facts.tiling(node.inputs[0])
+    pads = _optional_integers(facts, node, 1)
+    if pads is None:
+        raise NotMovementError("the pads are missing")
+    axes = _optional_integers(facts, node, 3) or tuple(range(data.rank))
+    fill = _pad_value(facts, node) if mode == "constant" else None
+    for position, axis in enumerate(axes):
+        before, after = pads[position], pads[position + len(axes)]
+        if not (isinstance(axis, int) and isinstance(before, int) and isinstance(after, int)):
+            raise NotMovementError("the pads are computed at run time")
+        data = _pad_axis(facts.bounds, data, axis % data.rank, before, after, mode, fill)
+    return [data]
+
+
+def _pad_axis(
+    bounds: Bounds, data: Tiling, axis: int, before: int, after: int, mode: str, fill: Tiling | None
+) -> Tiling:
+    size = data.shape[axis]
+    # A pad is relative to the tensor before any of it is cut off, which matters to edge, reflect and wrap.
+    if mode != "constant" and (before < 0 or after < 0) and (mode != "edge"):
+        raise NotMovementError(f"a negative pad in mode {mode}")
+
+    def border(width: int, *, front: bool) -> Tiling:
+        if mode == "edge":
+            row = data.slice(bounds, axis, 0 if front else size - 1, 1)
+            return row.expand((*data.shape[:axis], width, *data.shape[axis + 1 :]))
+        if mode == "reflect":
+            bounds.require_at_most(width + 1, size)
+            return data.slice(bounds, axis, width if front else size - 2, width, -1)
+        if mode == "wrap":
+            bounds.require_at_most(width, size)
+            return data.slice(bounds, axis, size - width if front else 0, width)
+        assert fill is not None
+        return fill.expand((*data.shape[:axis], width, *data.shape[axis + 1 :]))
+
+    cut_front, cut_back = max(-before, 0), max(-after, 0)
+    length = size - cut_front - cut_back
+    if not bounds.require_at_most(0, length):
+        raise NotMovementError("a negative pad cuts off more than there is")
+    parts = [data.slice(bounds, axis, cut_front, length)]
+    if before > 0:
+        parts.insert(0, border(before, front=True))
+    if after > 0:
+        parts.append(border(after, front=False))
+    return concat(axis, parts)
+
+
+def _pad_value(facts: Interpretation, node: ir.Node) -> Tiling:
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        value = facts.tiling(node.inputs[2])
+        return value.drop_axes(range(value.rank))
+    return facts.zero(node.inputs[0])
+
+
+def _clamped(bounds: Bounds, total: Coord, position: Coord, low: Coord, high: Coord) -> Coord:
+    if isinstance(position, int):
+        if position >= _LARGEST:
+            return high
+        if position <= -_LARGEST:
+            return low
+    if not bounds.require_at_most(0, position):
+        position = position + total
+    return bounds.larger(low, bounds.smaller(position, high))
+
+
+def _axes(facts: Interpretation, node: ir.Node) -> list[int]:
+    axes: Sequence[Coord] | None = ints_attribute(node, "axes") or _optional_integers(facts, node, 1)
+    if axes is None or not all(isinstance(axis, int) for axis in axes):
+        raise NotMovementError("the axes are not known")
+    return [axis for axis in axes if isinstance(axis, int)]
+
+
+def _optional_integers(facts: Interpretation, node: ir.Node, position: int) -> tuple[Coord, ...] | None:
+    if len(node.inputs) <= position or node.inputs[position] is None:
+        return None
+    return facts.integers(node.inputs[position])
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    """Returns an integer attribute of a node."""
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def ints_attribute(node: ir.Node, name: str) -> tuple[int, ...] | None:
+    """Returns a list-of-integers attribute of a node, None where it has none."""
+    return tuple(node.attributes[name].as_ints()) if name in node.attributes else None
+
+
+def constant_ramp(tiling: Tiling) -> Coord | None:
+    """Returns the one integer every element of a tiling is, or None."""
+    root = tiling.root
+    return root.base if isinstance(root, Ramp) and root.is_constant else None
