@@ -1,0 +1,87 @@
+"""What a program has fixed that the specification says is dynamic, and what it does besides returning outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from s2deploy.errors import InputSpecError, UsageError
+from s2deploy.exporter.naming import input_shapes
+from s2deploy.specs import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> None:
+    """Checks that a program takes every input the specification describes, at every size.
+
+    Raises:
+        UsageError: The number of inputs, a rank or a dtype differs, a size is fixed in the program but dynamic in the
+            specification, or the specification's range is wider than the program's.
+    """
+    import torch
+
+    shapes = input_shapes(program)
+    if len(shapes) != len(specs):
+        raise UsageError(
+            f"the program takes {len(shapes)} tensors, but {len(specs)} inputs are given",
+            hint="give one --input per tensor, in the program's order",
+        )
+    for spec, shape, value in zip(specs, shapes, _input_values(program), strict=True):
+        if len(shape) != len(spec.dims):
+            raise InputSpecError(
+                f"input {spec.name!r} has rank {len(spec.dims)}, but the program takes rank {len(shape)}",
+                hint=f"the program takes the shape {list(map(str, shape))}",
+            )
+        dtype = getattr(torch, spec.dtype or "float32")
+        if value.dtype != dtype:
+            taken = str(value.dtype).removeprefix("torch.")
+            raise InputSpecError(
+                f"input {spec.name!r} is {spec.dtype or 'float32'}, but the program takes {taken}",
+                hint=f"write {spec.name}:...:{taken}",
+            )
+        for dim, size in zip(spec.dims, shape, strict=True):
+            if isinstance(size, int):
+                if dim.is_fixed and dim.opt == size:
+                    continue
+                raise InputSpecError(
+                    f"input {spec.name!r}: the program fixes the size to {size} where {dim} is given",
+                    hint=f"write {size}, or export the module anew with a dynamic size",
+                )
+            interval = program.range_constraints.get(size.node.expr)
+            low, high = (dim.opt, dim.opt) if dim.is_fixed else (dim.min, dim.max)
+            if interval is not None and not (interval.lower <= low and high <= interval.upper):
+                raise InputSpecError(
+                    f"input {spec.name!r}: the program works for sizes {interval.lower}..{interval.upper}, "
+                    f"but {dim} is given",
+                    hint="narrow the range, or export the module anew with a wider one",
+                )
+
+
+def remarks_on(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """Returns what running the program changes besides its outputs; ONNX keeps none of it."""
+    remarks = []
+    signature = program.graph_signature
+    for name in dict.fromkeys(signature.user_inputs_to_mutate.values()):
+        remarks.append(
+            f"forward writes into its input {name}; the ONNX model computes with the written values "
+            "and leaves the caller's array as it is"
+        )
+    for name in dict.fromkeys(signature.buffers_to_mutate.values()):
+        remarks.append(
+            f"forward changes the buffer {name}; an ONNX model keeps no state, so every run starts from the value "
+            "in the file"
+        )
+    return tuple(remarks)
+
+
+def _input_values(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
+    import torch
+
+    names = set(program.graph_signature.user_inputs)
+    return [
+        node.meta["val"]
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in names and isinstance(node.meta.get("val"), torch.Tensor)
+    ]

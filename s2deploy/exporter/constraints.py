@@ -1,0 +1,205 @@
+"""What a model demands of its dynamic dimensions, as advice in the grammar of the command line.
+
+torch.export refuses a declared range that the model narrows, and says so in terms of guards. To give advice, the model
+is captured once more with every dimension free: then the guards tell for each size whether the program holds for it,
+and trying the sizes of the declared range finds the largest part of it that can be written down.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from s2deploy.errors import ExportError
+from s2deploy.exporter.naming import input_shapes
+from s2deploy.specs import Dim, TensorSpec, named_dims
+
+if TYPE_CHECKING:
+    import torch
+
+_SWEPT = 128
+"""Sizes tried at each end of a long range."""
+
+
+def constraint_error(
+    error: Exception,
+    specs: Sequence[TensorSpec],
+    export: Callable[[Callable[[Dim], object]], torch.export.ExportedProgram],
+) -> ExportError:
+    """Explains why torch.export refused the declared ranges.
+
+    Args:
+        error: What torch.export raised.
+        specs: The model's inputs.
+        export: Captures the model with the given stand-ins for dynamic dimensions.
+    """
+    try:
+        program = export(_free)
+    except Exception:  # the second capture only serves the explanation
+        findings: list[tuple[str, str]] = []
+    else:
+        findings = [*_fixed(program, specs), *_equal(program, specs), *_narrowed(program, specs)]
+    if findings:
+        return ExportError(
+            "; ".join(what for what, _ in findings), hint="; ".join(dict.fromkeys(h for _, h in findings))
+        )
+    return ExportError(
+        f"the model does not work for every declared size: {'; '.join(_complaints(error, specs))}",
+        hint="narrow the ranges in --input so that this holds, or give fixed sizes",
+    )
+
+
+def _free(dim: Dim) -> object:
+    import torch
+
+    return torch.export.Dim.AUTO(min=dim.min, max=dim.max)
+
+
+def _fixed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    """Finds dimensions that the model takes at one size only."""
+    environment = _environment(program)
+    lines = {} if environment is None else environment.replacements_slocs
+    values = {} if environment is None else environment.replacements
+    found = {}
+    for dim, size in _dims(program, specs):
+        if isinstance(size, int) and dim.name not in found:
+            symbol = next((s for s, value in values.items() if value == size), None)
+            found[dim.name] = (
+                f"the model fixes {dim.name} to {size}{_at(lines.get(symbol))}",
+                f"write {size} instead of {dim}, or compute with x.shape directly, without int() or a loop over it",
+            )
+    return list(found.values())
+
+
+def _equal(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    """Finds dimensions that the model takes only together."""
+    first: dict[str, Dim] = {}
+    found = []
+    for dim, size in _dims(program, specs):
+        if isinstance(size, int):
+            continue
+        other = first.setdefault(str(size), dim)
+        if other.name != dim.name:
+            found.append(
+                (
+                    f"{other.name} and {dim.name} must be equal",
+                    f"give both the same name, e.g. {other} and {other.name}",
+                )
+            )
+    return list(dict.fromkeys(found))
+
+
+def _narrowed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    """Finds dimensions whose declared range is wider than what the guards allow."""
+    environment = _environment(program)
+    if environment is None:
+        return []
+    expressions = {dim.name: size.node.expr for dim, size in _dims(program, specs) if not isinstance(size, int)}
+    hints = {size.node.expr: size.node.hint for _, size in _dims(program, specs) if not isinstance(size, int)}
+    found = []
+    for name, dim in named_dims(specs).items():
+        symbol = expressions.get(name)
+        if symbol is None or not symbol.is_Symbol:
+            continue
+        guards = [guard for guard in environment.guards if symbol in guard.expr.free_symbols]
+        others = {other: hint for other, hint in hints.items() if other != symbol}
+        allowed: list[int] = []
+        culprits: dict[str, None] = {}
+        for size in _candidates(dim):
+            broken = [guard for guard in guards if not _holds(guard.expr, {**others, symbol: size})]
+            culprits.update({_at(guard.sloc): None for guard in broken})
+            if not broken:
+                allowed.append(size)
+        if len(allowed) == len(_candidates(dim)):
+            continue
+        lines = ",".join(line for line in culprits if line)
+        advice = _expressible(dim, allowed)
+        found.append(
+            (
+                f"the model does not work for every size of {dim}{lines}",
+                f"use {advice}" if advice else f"give {name} as a fixed size",
+            )
+        )
+    return found
+
+
+def _candidates(dim: Dim) -> list[int]:
+    sizes = dim.sizes()
+    return list(sizes) if len(sizes) <= 2 * _SWEPT else [*sizes[:_SWEPT], *sizes[-_SWEPT:]]
+
+
+def _holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
+    import sympy
+
+    value = guard.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()})
+    return bool(value != sympy.false)
+
+
+def _expressible(dim: Dim, allowed: Sequence[int]) -> Dim | None:
+    """Returns the widest range among the allowed sizes that the grammar can express, best around opt."""
+    if not allowed:
+        return None
+    candidates = _candidates(dim)
+    best: tuple[bool, int, Dim] | None = None
+    for multiple in {dim.multiple, math.gcd(*allowed), *(_gaps(allowed))}:
+        if multiple % dim.multiple:
+            continue
+        run: list[int] = []
+        for size in [*(size for size in candidates if size % multiple == 0), None]:
+            if size is not None and size in set(allowed):
+                run.append(size)
+                continue
+            if run:
+                opt = min(run, key=lambda size: abs(size - dim.opt))
+                option = replace(dim, min=run[0], opt=opt, max=run[-1], multiple=multiple)
+                score = (opt == dim.opt, len(run))
+                if best is None or score > best[:2]:
+                    best = (*score, option)
+            run = []
+    return best[2] if best else None
+
+
+def _gaps(sizes: Sequence[int]) -> set[int]:
+    return {later - earlier for earlier, later in itertools.pairwise(sizes)}
+
+
+def _dims(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[Dim, Any]]:
+    """Returns every dynamic dimension with the size it has in the program: an integer or a symbol."""
+    return [
+        (dim, size)
+        for spec, shape in zip(specs, input_shapes(program), strict=True)
+        for dim, size in zip(spec.dims, shape, strict=True)
+        if not dim.is_fixed
+    ]
+
+
+def _environment(program: torch.export.ExportedProgram) -> Any:
+    for node in program.graph.nodes:
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        if mode is not None and mode.shape_env is not None:
+            return mode.shape_env
+    return None
+
+
+def _at(location: Any) -> str:
+    """Returns `` (file.py:LINE)`` where a guard comes from the user's code, else nothing."""
+    match = re.search(r"([\w./-]+\.py):(\d+)", str(location or ""))
+    if match is None or re.search(r"(^|/)(_\w+|fx|nn|functional|torch)/|^_\w+\.py", match[1]):
+        return ""
+    return f" ({match[1].rpartition('/')[2]}:{match[2]})"
+
+
+def _complaints(error: Exception, specs: Sequence[TensorSpec]) -> Iterable[str]:
+    """Returns torch's own sentences with the user's names in place of its expressions."""
+    names = {axis: dim.name for spec in specs for axis, dim in enumerate(spec.dims) if dim.name}
+    lines = re.findall(r"^\s*- (.+)$", str(error), flags=re.MULTILINE) or [str(error).strip().split("\n")[0]]
+    for line in lines[:3]:
+        yield re.sub(
+            r"L\[[^\]]+\](?:\[\d+\])*\.size\(\)\[(\d+)\]",
+            lambda match: names.get(int(match[1])) or match[0],
+            line,
+        )

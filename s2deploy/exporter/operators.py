@@ -1,0 +1,124 @@
+"""ONNX translations of the PyTorch operators that write a part of a tensor.
+
+torch's own translations of these build an index at run time and scatter with it. Data that only moves stays Slice and
+Concat here, which later stages can see through:
+
+    slice(x)                      Slice
+    slice_scatter(x, src)         Concat(x before the slice, src, x behind the slice)
+    select_scatter(x, src, i)     the same, for a slice of size 1
+    copy(x, src)                  src, cast to the dtype of x and expanded to its shape
+
+Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from s2deploy.exporter.slices import END
+
+
+def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
+    """Returns the translations by aten operator, for ``custom_translation_table`` of `torch.onnx.export`."""
+    import torch
+
+    aten = torch.ops.aten
+    return {
+        aten.slice.Tensor: slice_tensor,
+        aten.slice_scatter.default: slice_scatter,
+        aten.select_scatter.default: select_scatter,
+        aten.copy.default: copy,
+    }
+
+
+def slice_tensor(self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    """Translates ``aten.slice.Tensor``; bounds are Python integers or scalar int64 values."""
+    op = _opset()
+
+    start = 0 if start is None else start
+    end = END if end is None else end
+    if isinstance(start, int) and start == 0 and step == 1 and (end == END if isinstance(end, int) else False):
+        return op.Identity(self)
+    return op.Slice(self, _vector(start), _vector(end), [dim], [step])
+
+
+def slice_scatter(self: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    """Translates ``aten.slice_scatter``; two constant bounds are in order (see `slices`)."""
+    op = _opset()
+
+    if step != 1:
+        return _scatter_with_step(self, src, dim, start, end, step)
+    start = 0 if start is None else start
+    end = END if end is None else end
+    if _is_empty(start, end, self.shape[dim]):
+        return op.Identity(self)
+    parts = []
+    if not (isinstance(start, int) and start == 0):
+        parts.append(op.Slice(self, [0], _vector(start), [dim]))
+    parts.append(src)
+    if isinstance(end, int):
+        if end != END and end != self.shape[dim]:
+            parts.append(op.Slice(self, _vector(end), [END], [dim]))
+    else:
+        behind = op.Max(_vector(start), _vector(end))
+        parts.append(op.Slice(self, behind, [END], [dim]))
+    return op.Concat(*parts, axis=dim) if len(parts) > 1 else op.Identity(src)
+
+
+def select_scatter(self: Any, src: Any, dim: int, index: Any) -> Any:
+    """Translates ``aten.select_scatter`` for a constant or symbolic index."""
+    op = _opset()
+
+    row = op.Unsqueeze(src, [dim])
+    if isinstance(index, int):
+        return slice_scatter(self, row, dim, index, END if index == -1 else index + 1)
+    indices = op.Expand(_vector(index), op.Shape(row))
+    return op.ScatterElements(self, indices, row, axis=dim)
+
+
+def copy(self: Any, src: Any, non_blocking: bool = False) -> Any:
+    """Translates ``aten.copy``: an assignment casts and broadcasts to its destination."""
+    op = _opset()
+
+    if src.dtype != self.dtype:
+        src = op.Cast(src, to=self.dtype)
+    if src.shape is None or self.shape is None or list(src.shape) != list(self.shape):
+        src = op.Expand(src, op.Shape(self))
+    return op.Identity(src)
+
+
+def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
+    """Scatters along the axis with the indices that the slice selects."""
+    op = _opset()
+
+    size = op.Shape(self, start=dim, end=dim + 1)
+    positions = op.Range(0, op.Squeeze(size), 1)
+    start = 0 if start is None else start
+    end = END if end is None else end
+    selected = op.Slice(positions, _vector(start), _vector(end), [0], [step])
+    rank = len(self.shape)
+    aligned = op.Unsqueeze(selected, [axis for axis in range(rank) if axis != dim % rank])
+    return op.ScatterElements(self, op.Expand(aligned, op.Shape(src)), src, axis=dim)
+
+
+def _is_empty(start: Any, end: Any, size: Any) -> bool:
+    if not (isinstance(start, int) and isinstance(end, int)):
+        return False
+    if isinstance(size, int):
+        end = min(end, size)
+    return end <= start if (start < 0) == (end < 0) else False
+
+
+def _opset() -> Any:
+    """Returns the operators; untyped, because their stubs know nothing of the Python values that torch converts."""
+    from onnxscript import opset18
+
+    return opset18
+
+
+def _vector(value: Any) -> Any:
+    """Returns an integer as a list, which becomes a constant, or a symbolic one as a tensor of rank 1."""
+    op = _opset()
+
+    return [value] if isinstance(value, int) else op.Reshape(value, [-1])

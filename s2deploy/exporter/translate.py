@@ -1,0 +1,124 @@
+"""Translates an exported program to an ONNX model in which data movement is Slice and Concat, not ScatterND.
+
+torch's exporter does the work, without its optimiser (quadratic in the number of in-place writes). Three things differ
+from its defaults: slice bounds are made constant in the decomposed program (`slices`), partial writes have their own
+translations (`operators`), and what torch records about each node shrinks to a line number (`provenance`).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from s2deploy.errors import ExportError
+from s2deploy.exporter.failures import translation_error
+from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs
+from s2deploy.exporter.operators import translation_table
+from s2deploy.exporter.provenance import keep_source_lines
+from s2deploy.exporter.slices import make_bounds_constant
+from s2deploy.specs import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import torch
+
+OPSETS = range(18, 24)
+"""The opsets torch's exporter writes."""
+
+
+def to_onnx(
+    program: torch.export.ExportedProgram,
+    specs: Sequence[TensorSpec],
+    *,
+    opset: int = 20,
+    output_names: Sequence[str] | None = None,
+) -> ir.Model:
+    """Translates a program to ONNX.
+
+    The model's inputs carry the names and the dynamic dimensions of the specification, its initializers the names of
+    the state_dict, its nodes `provenance.SOURCE`. Changes that forward makes to its inputs or buffers are not outputs.
+
+    Args:
+        program: What `capture` returned; also any program that takes one tensor per specification.
+        specs: The inputs in order.
+        opset: Version of the default ONNX domain, one of `OPSETS`.
+        output_names: Names of the outputs; derived from the structure that forward returns unless given.
+
+    Raises:
+        ExportError: An operator has no translation, or the opset cannot be written.
+    """
+    import onnx_ir.passes.common as passes
+    import torch
+
+    if opset not in OPSETS:
+        raise _opset_error(opset)
+    with _quiet():
+        try:
+            exported = torch.onnx.export(
+                _bounded(program),
+                (),
+                dynamo=True,
+                optimize=False,
+                opset_version=opset,
+                verbose=False,
+                custom_translation_table=dict(translation_table()),
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise translation_error(error) from error
+    assert exported is not None  # only the TorchScript exporter returns None
+    model: ir.Model = exported.model
+    keep_source_lines(model)
+    if model.functions:
+        passes.InlinePass()(model)
+    if model.opset_imports.get("") != opset:
+        raise _opset_error(opset)
+    name_dimensions(model, program, specs)
+    name_inputs(model, [spec.name for spec in specs])
+    count = len(model.graph.outputs)
+    name_outputs(model, output_names or derived_output_names(program, count))
+    passes.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def _bounded(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Returns the program with a decomposition that ends in constant slice bounds.
+
+    torch.onnx.export decomposes by itself, with a table only it knows; decomposing beforehand would do the slowest
+    part of an export twice.
+    """
+    import torch
+
+    class Bounded(torch.export.ExportedProgram):
+        def __init__(self) -> None:
+            self.__dict__.update(program.__dict__)
+
+        def run_decompositions(self, *args: Any, **kwargs: Any) -> torch.export.ExportedProgram:
+            decomposed: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
+            make_bounds_constant(decomposed.graph_module)
+            return decomposed
+
+    return Bounded()
+
+
+def _opset_error(opset: int) -> ExportError:
+    return ExportError(
+        f"opset {opset} cannot be written for this model",
+        hint=f"use --opset {OPSETS[0]} to {OPSETS[-1]}; 20 is the default",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what torch's exporter logs and warns about its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
