@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import onnx_ir as ir
 
 from s2deploy.errors import ArtifactError
 
-SCATTERS = ("ScatterND", "ScatterElements", "Scatter")
 _ONE_FILE_BYTES = 1_900_000_000  # protobuf ends at 2 GiB; the graph itself needs room beside its weights
 _HINT = "it may be truncated: download it or export it from its framework again"
 
@@ -53,29 +51,11 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for tensor in _weights(model))
 
 
-def count_nodes(model: ir.Model) -> int:
-    """Returns how many nodes do work: all but Constant, with subgraphs and local functions."""
-    return sum(count for kind, count in _kinds(model).items() if kind != "Constant")
-
-
-def count_scatters(model: ir.Model) -> int:
-    """Returns how many scatter nodes the model has, with subgraphs and local functions."""
-    kinds = _kinds(model)
-    return sum(kinds[kind] for kind in SCATTERS)
-
-
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value
-
-
-def _kinds(model: ir.Model) -> Counter[str]:
-    kinds = Counter(node.op_type for node in model.graph.all_nodes())
-    for function in model.functions.values():
-        kinds.update(node.op_type for node in function.all_nodes())
-    return kinds
 
 
 def _check_external(tensor: ir.ExternalTensor, path: Path) -> None:

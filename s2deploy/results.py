@@ -25,14 +25,12 @@ class ExportResult:
         kind: What the source was, e.g. ``factory`` or ``onnx``.
         opset: Opset of the default domain.
         inputs: The inputs with the ranges they were validated for.
-        nodes_before: Nodes that are not Constant, before the rewrite.
-        nodes_after: The same in the file.
-        scatters_before: In-place writes and scatter nodes of the source.
-        scatters_after: Scatter nodes in the file.
+        writes_before: What other exporters make scatters of: in-place writes of a PyTorch source into parts of
+            tensors, scatter nodes of an ONNX source.
         overlaps: Overlapping in-place operations of the source; empty for ONNX.
         eager_difference: Largest difference of eager PyTorch from clone semantics on a random input; None where
             nothing overlaps.
-        rewrites: What the region algebra replaced and refused.
+        rewrites: What the region algebra replaced and refused, with node and scatter counts.
         remarks: What else the user should know.
         comparison: The proof; None where it was not asked for.
         stages: The stages with their times.
@@ -43,10 +41,7 @@ class ExportResult:
     kind: str
     opset: int
     inputs: tuple[TensorSpec, ...]
-    nodes_before: int
-    nodes_after: int
-    scatters_before: int
-    scatters_after: int
+    writes_before: int
     overlaps: tuple[Overlap, ...]
     eager_difference: float | None
     rewrites: RewriteReport

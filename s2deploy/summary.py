@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from s2deploy.report import Reporter, format_bytes, format_table, indent, to_json
@@ -37,9 +37,10 @@ def export_lines(result: ExportResult, model: str, *, explain: bool) -> list[str
         if comparison is not None:
             lines += _failures(comparison)
         return [*lines, "nothing was written: the exported file does not compute what the model computes"]
+    before = f"{result.writes_before} {'scatters' if result.kind == 'onnx' else 'in-place writes'}"
     lines.append(
-        f"wrote {result.output}  {format_bytes(result.size_bytes)}, opset {result.opset}, {result.nodes_after} nodes, "
-        f"in-place writes and scatters {result.scatters_before} -> {result.scatters_after}"
+        f"wrote {result.output}  {format_bytes(result.size_bytes)}, opset {result.opset}, "
+        f"{result.rewrites.nodes_after} nodes, {before} -> {result.rewrites.scatters_after} scatters"
     )
     if comparison is None:
         lines.append(f"not validated; do it with: s2deploy validate {shlex.quote(model)} {_quoted(result.output)}")
@@ -83,9 +84,17 @@ def number(value: float | None) -> str:
 def _explanation(result: ExportResult) -> list[str]:
     report = result.rewrites
     lines = [f"rewrites: {len(report.rewrites)}"]
-    lines += [indent(str(rewrite), 2) for rewrite in report.rewrites]
+    for rewrite in report.rewrites:
+        place = "" if rewrite.source is None else f" ({rewrite.source})"
+        lines.append(f"  {rewrite.name}{place}: {_operators(rewrite.before)} -> {_operators(rewrite.after)}")
     lines.append(f"refusals: {len(report.refusals)}")
-    return lines + [indent(str(refusal), 2) for refusal in report.refusals]
+    lines += [f"  {refusal.op_type} {refusal.node}: {refusal.reason}" for refusal in report.refusals]
+    lines.append(f"guards: {len(report.guards)}")
+    return lines + [indent(guard, 2) for guard in report.guards]
+
+
+def _operators(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {operator}" for operator, count in sorted(counts.items())) or "nothing"
 
 
 def _row(feed: FeedComparison, output: OutputComparison) -> tuple[str, ...]:

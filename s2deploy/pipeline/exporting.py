@@ -78,7 +78,6 @@ def export(
     prepared = _prepare(loaded, given, value_ranges, feed, opset, reporter)
     if feed is not None:
         check_feed(feed, prepared.specs)
-    nodes_before = onnx_file.count_nodes(prepared.model)
     rewrites = _rewrite(prepared, reporter)
     prepared.model.metadata_props.update(_metadata(prepared, loaded.provenance, rewrites, tolerance).to_props())
     comparison = None
@@ -98,10 +97,7 @@ def export(
         kind=loaded.kind,
         opset=opset_of(prepared.model),
         inputs=prepared.specs,
-        nodes_before=nodes_before,
-        nodes_after=onnx_file.count_nodes(prepared.model),
-        scatters_before=prepared.scatters_before,
-        scatters_after=onnx_file.count_scatters(prepared.model),
+        writes_before=prepared.writes,
         overlaps=prepared.overlaps,
         eager_difference=prepared.eager_difference,
         rewrites=rewrites,
@@ -141,7 +137,6 @@ def _rewrite(prepared: Prepared, reporter: Reporter) -> RewriteReport:
             f"nodes {report.nodes_before} -> {report.nodes_after}, "
             f"scatters {report.scatters_before} -> {report.scatters_after}"
         )
-        stage.notes += [f"guard: {guard}" for guard in report.guards]
     return report
 
 

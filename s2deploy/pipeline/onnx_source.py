@@ -14,6 +14,7 @@ from s2deploy.metadata import PREFIX, Metadata
 from s2deploy.pipeline.onnx_inputs import resolve_inputs
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
+from s2deploy.rewrite import count_nodes, count_scatters
 from s2deploy.runtime import Session, load
 from s2deploy.specs import TensorSpec, with_value_ranges
 
@@ -49,8 +50,8 @@ def prepare_onnx(
                 f"{path} has opset {own_opset} and keeps it; --opset {opset} is for PyTorch models",
                 hint="leave --opset out, or convert the file with onnx.version_converter first",
             )
-        scatters = onnx_file.count_scatters(model)
-        stage.detail = f"opset {own_opset}, {onnx_file.count_nodes(model)} nodes, {scatters} scatters"
+        scatters = count_scatters(model)
+        stage.detail = f"opset {own_opset}, {count_nodes(model)} nodes, {scatters} scatters"
     with reporter.stage("inputs", "finding the sizes of the inputs") as stage:
         original = Original(path)
         if not given and f"{PREFIX}semantics" in model.metadata_props:
@@ -65,7 +66,7 @@ def prepare_onnx(
         ranges=inputs.declared,
         reference=original.run,
         reference_name="the original file",
-        scatters_before=scatters,
+        writes=scatters,
         open_dims=inputs.open_dims,
         remarks=inputs.remarks,
     )

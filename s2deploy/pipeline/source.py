@@ -24,7 +24,7 @@ class Prepared:
         ranges: What the rewrite may rely on, by dimension name.
         reference: Runs the original.
         reference_name: What the original is, for people.
-        scatters_before: In-place writes or scatter nodes the source has.
+        writes: In-place writes or scatter nodes the source has.
         overlaps: Its overlapping in-place operations.
         eager_difference: How far eager PyTorch is off; None where nothing overlaps.
         open_dims: Dimensions nobody gave a range for.
@@ -36,7 +36,7 @@ class Prepared:
     ranges: dict[str, Dim]
     reference: Side
     reference_name: str
-    scatters_before: int
+    writes: int
     overlaps: tuple[Overlap, ...] = ()
     eager_difference: float | None = None
     open_dims: tuple[str, ...] = ()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2deploy import onnx_file
 from s2deploy.errors import InputSpecError
 from s2deploy.feeds import Array, Feed, random_feed, sizes_at
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
+from s2deploy.rewrite import count_nodes, count_scatters
 from s2deploy.runtime.binding import from_torch, to_torch
 from s2deploy.specs import TensorSpec, named_dims
 
@@ -60,21 +61,21 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         ValidationError: The model raised in forward.
         ExportError: The model cannot be captured or translated.
     """
-    from s2deploy.exporter import capture, to_onnx
+    from s2deploy.exporter import to_onnx
+    from s2deploy.pipeline.writes import count_writes
 
     module = loaded.module
     assert module is not None  # only an ONNX source has none
     _check_arity(module, specs)
     overlaps, difference = _report_overlaps(module, specs, reporter)
     with reporter.stage("capture", "capturing the model with torch.export") as stage:
-        captured = capture(loaded.program or module, specs)
-        stage.detail = f"{len(captured.program.graph.nodes)} graph nodes"
-        stage.notes += captured.remarks
+        program, remarks = _capture(loaded, specs)
+        writes = count_writes(program)
+        stage.detail = f"{len(program.graph.nodes)} graph nodes, {writes} in-place writes"
+        stage.notes += remarks
     with reporter.stage("translate", "translating to ONNX") as stage:
-        model = to_onnx(captured.program, specs, opset)
-        stage.detail = (
-            f"opset {opset}, {onnx_file.count_nodes(model)} nodes, {onnx_file.count_scatters(model)} scatters"
-        )
+        model = to_onnx(program, specs, opset=opset)
+        stage.detail = f"opset {opset}, {count_nodes(model)} nodes, {count_scatters(model)} scatters"
     names = [str(value.name) for value in model.graph.outputs]
     return Prepared(
         model=model,
@@ -82,11 +83,23 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         ranges=named_dims(specs),
         reference=torch_side(module, specs, names),
         reference_name="PyTorch under clone semantics",
-        scatters_before=captured.writes,
+        writes=writes,
         overlaps=overlaps,
         eager_difference=difference,
-        remarks=captured.remarks,
+        remarks=remarks,
     )
+
+
+def _capture(loaded: Loaded, specs: Sequence[TensorSpec]) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    from s2deploy.exporter import capture, check_program
+    from s2deploy.exporter.baked import remarks_on
+
+    if loaded.program is not None:
+        check_program(loaded.program, specs)
+        return loaded.program, remarks_on(loaded.program)
+    assert loaded.module is not None
+    captured = capture(loaded.module, specs)
+    return captured.program, captured.remarks
 
 
 def _report_overlaps(
@@ -102,13 +115,19 @@ def _report_overlaps(
             return (), None
         difference = eager_difference(module, args)
         stage.detail = f"{len(overlaps)} overlapping in-place operations, which eager PyTorch leaves undefined:"
-        stage.notes += [f"{overlap}  {overlap.source}" for overlap in overlaps]
+        stage.notes += [f"{_shown(overlap.file)}:{overlap.line}  {overlap.source}" for overlap in overlaps]
         off = f"by up to {difference.max_abs:.3g}" if difference.failure is None else f"it raises {difference.failure}"
         stage.notes.append(
             f"eager PyTorch differs from clone semantics here {off} ({difference.threads} threads); the export follows "
             "clone semantics: every right-hand side is read before anything is written"
         )
         return overlaps, difference.max_abs
+
+
+def _shown(file: str) -> str:
+    """Returns a path as the user would type it."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _check_arity(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> None:
