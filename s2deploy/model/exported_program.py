@@ -85,7 +85,7 @@ def upper_bounds(program: torch.export.ExportedProgram) -> dict[str, int | None]
 def _input_spec(name: str, value: Any, program: torch.export.ExportedProgram) -> TensorSpec:
     if not isinstance(value, torch.Tensor):
         raise SourceError(
-            f"the program's input {name!r} is a {type(value).__name__}, not a tensor",
+            f"the program's input {name!r} is not a tensor",
             hint="export it again with tensors as its only inputs",
         )
     dims = tuple(_dim(size, program) for size in value.shape)
@@ -103,7 +103,8 @@ def _dim(size: int | torch.SymInt, program: torch.export.ExportedProgram) -> Dim
     high = _finite(limits.upper)
     example = size.node.hint if isinstance(size.node.hint, int) else low
     opt = max(low, example if high is None else min(example, high))
-    return Dim(str(expression), low, opt, opt if high is None else high)
+    multiple, _ = expression.as_coeff_Mul()
+    return Dim(str(expression), low, opt, opt if high is None else high, max(1, int(multiple)))
 
 
 def _finite(bound: Any) -> int | None:

@@ -85,7 +85,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-_PT2_HINT = "write it with torch.export.save(program, 'model.pt2')"
+_PT2_HINT = "it may be truncated; write it with torch.export.save(program, 'model.pt2')"
 _MODEL_HINT = (
     "give FILE.py:FACTORY, a .pt2 exported program, a TorchScript archive, an .onnx file, or download the file again"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def load(path: Path, *, trust_pickle: bool = False) -> torch.nn.Module:
             hint="give FILE.py:FACTORY --weights STATE_DICT; only if you trust the file's origin, use --trust-pickle",
         )
     try:
-        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises RuntimeError on damage, but reads attacker-made structure first
         raise ArtifactError(
             f"{path} is not a readable TorchScript archive: {str(error).strip().splitlines()[0]}",

@@ -14,6 +14,7 @@ _MAX_WORK = 100_000
 
 
 _shares_memory: Any = np.shares_memory  # numpy types max_work as two literals only
+_MAX_ELEMENTS = 1 << 20
 
 
 class _Span:
@@ -60,6 +61,31 @@ def same_mapping(source: torch.Tensor, destination: torch.Tensor) -> bool:
         return False
     pairs = zip(destination.shape, strides, destination.stride(), strict=True)
     return all(size <= 1 or mine == theirs for size, mine, theirs in pairs)
+
+
+def keeps_shared_elements(source: torch.Tensor, destination: torch.Tensor) -> bool:
+    """Returns whether copying the source to the destination changes no element of the source on the way.
+
+    ``x[:, :] = x[:, :1]`` is such a copy: what it reads it overwrites with itself, so that order does not matter.
+
+    Args:
+        source: Broadcastable to the destination.
+        destination: Where elements are written; beyond a million of them the answer is False, unexamined.
+    """
+    if destination.numel() > _MAX_ELEMENTS or source.dtype != destination.dtype or source.dim() > destination.dim():
+        return False
+    read = _addresses(source.expand(destination.shape))
+    written = _addresses(destination)
+    shared = np.isin(written, read)
+    return bool((written[shared] == read[shared]).all())
+
+
+def _addresses(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+    width = tensor.element_size()
+    addresses = np.full((), tensor.data_ptr(), dtype=np.int64)
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        addresses = addresses[..., None] + np.arange(size, dtype=np.int64) * (stride * width)
+    return addresses
 
 
 def _has_memory(tensor: torch.Tensor) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from s2deploy.overlap.memory import same_mapping, share_memory
+from s2deploy.overlap.memory import keeps_shared_elements, same_mapping, share_memory
 
 _REBINDS = frozenset({"set_", "set_data", "_resize_output_", "resize_", "resize_as_"})
 """In-place operators that change what a tensor refers to: nothing is written, and a clone would change that."""
@@ -75,7 +75,8 @@ class CloneSemantics(TorchDispatchMode):  # type: ignore[no-untyped-call]
             shared = [target for target in written if share_memory(tensor, target)]
             if not shared:
                 return tensor
-            hazard |= not (_is_elementwise(func) and all(same_mapping(tensor, target) for target in shared))
+            if self._on_overlap is not None and not hazard:
+                hazard = not all(_order_is_irrelevant(func, tensor, target) for target in shared)
             return tensor.clone()
 
         new = {key: value if key in writes else _map_tensors(read, value) for key, value in operands.items()}
@@ -92,6 +93,12 @@ def _written_arguments(func: torch._ops.OpOverload) -> frozenset[int | str]:
         return frozenset()
     names = [(i, a.name) for i, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
     return frozenset(key for pair in names for key in pair)
+
+
+def _order_is_irrelevant(func: torch._ops.OpOverload, source: torch.Tensor, destination: torch.Tensor) -> bool:
+    if func is torch.ops.aten.copy_.default and keeps_shared_elements(source, destination):
+        return True
+    return _is_elementwise(func) and same_mapping(source, destination)
 
 
 @cache
