@@ -86,9 +86,11 @@ def _normalise(model: ir.Model) -> ir.Model:
     It does not look into local functions, misses Constant nodes that hold plain numbers, asserts unique names of
     initializers, and needs every type to be known.
     """
+    import onnx_ir as ir
     import onnx_ir.passes.common as passes
     from onnx_ir.passes import Sequential
 
+    ir.external_data.load_to_model(model)  # the converter reads weights only where they are part of the model
     tidy = Sequential(
         passes.InlinePass(),
         passes.RemoveInitializersFromInputsPass(),

@@ -1,6 +1,6 @@
 """Builds engines: a typed ONNX model becomes a plan and its sidecar, in a process of its own."""
 
-from s2deploy.engine.build import BuildResult, build
+from s2deploy.engine.builder import BuildResult, build
 from s2deploy.engine.capabilities import KNOWN as KNOWN_CAPABILITIES
 from s2deploy.sidecar import Sidecar, read_sidecar
 

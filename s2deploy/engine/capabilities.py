@@ -6,7 +6,7 @@ Measured with TensorRT-RTX 1.7.1, strongly typed, each capability alone and all 
 operators                                      7.5    8.0, 8.6, 8.9, 12.0, 12.1
 =============================================  =====  ========================
 float16 MatMul, Gemm, Einsum                   yes    yes
-float32 MatMul, Gemm, Einsum, LSTM, GRU        no     yes
+float32 MatMul, Gemm, Einsum, LSTM, GRU, RNN   no     yes
 float32 and float16 Conv, ConvTranspose        yes    yes
 float32 and float16 element-wise, reductions,
 Softmax, LayerNormalization, pooling, Resize   yes    yes
@@ -31,7 +31,7 @@ Capability = tuple[int, int]
 
 KNOWN: tuple[Capability, ...] = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
 TURING: Capability = (7, 5)
-_MATRIX_PRODUCTS = frozenset({"MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "Attention"})
+_MATRIX_PRODUCTS = frozenset({"MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN"})
 
 
 def choose(asked: Sequence[Capability], model: ir.Model) -> tuple[Capability, ...]:
@@ -39,7 +39,7 @@ def choose(asked: Sequence[Capability], model: ir.Model) -> tuple[Capability, ..
 
     Args:
         asked: Capabilities out of `KNOWN`; none means all that can.
-        model: The typed model.
+        model: The typed model, with the types of its values.
 
     Raises:
         CapabilityError: The model computes in a type that one of them lacks.
@@ -50,7 +50,7 @@ def choose(asked: Sequence[Capability], model: ir.Model) -> tuple[Capability, ..
     if TURING in asked and lacking is not None:
         raise CapabilityError(
             f"compute capability 7.5 has no {lacking}",
-            hint="leave 7.5 out, or build with --fp16",
+            hint="leave 7.5 out" + ("" if lacking.startswith("bfloat16") else ", or build with --fp16"),
         )
     return tuple(asked)
 
@@ -81,8 +81,9 @@ def _lacking_on_turing(model: ir.Model) -> str | None:
 
     for node in model.graph.all_nodes():
         types = {value.dtype for value in (*node.inputs, *node.outputs) if value is not None}
+        where = f"({node.op_type} {node.name or node.outputs[0].name!r})"
         if ir.DataType.BFLOAT16 in types:
-            return f"bfloat16 ({node.op_type} {node.name!r})"
+            return f"bfloat16 {where}"
         if node.op_type in _MATRIX_PRODUCTS and ir.DataType.FLOAT16 not in types:
-            return f"fp32 matrix product ({node.op_type} {node.name!r})"
+            return f"fp32 matrix product {where}"
     return None

@@ -18,6 +18,10 @@ ANSWER = "answer.json"
 ENV_RTX = "POLYGRAPHY_USE_TENSORRT_RTX"
 
 
+class ShapeInputError(Exception):
+    """An input's values are sizes, for which a profile of shapes says nothing."""
+
+
 def main(folder: str) -> None:
     """Carries out ``request.json`` of a folder and leaves ``answer.json`` there; the log goes to stdout.
 
@@ -40,6 +44,7 @@ def build(request: Request) -> Answer:
 
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused; its reasons are in the log.
+        ShapeInputError: The model needs the values of an input to know its shapes.
         OSError: The plan cannot be written.
     """
     from polygraphy.backend.trt import EngineBytesFromNetwork, NetworkFromOnnxPath, Profile
@@ -52,12 +57,16 @@ def build(request: Request) -> Answer:
         profile.add(name, shapes.min, shapes.opt, shapes.max)
     configure = _configure(request, [profile] if request.profile else None)
     builder, network, parser = NetworkFromOnnxPath(request.model, strongly_typed=request.strongly_typed)()
-    inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
-    outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    shape_input = next((tensor.name for tensor in inputs if tensor.is_shape_tensor), None)
+    if shape_input is not None:
+        raise ShapeInputError(f"input {shape_input!r} holds sizes")
     config = configure(builder, network)
     plan = EngineBytesFromNetwork((builder, network, parser), config=config)()
     Path(request.plan).write_bytes(plan)
-    return Answer(None, _version(), inputs, outputs, _tf32(config), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Answer(None, _version(), tuple(map(_tensor, inputs)), tuple(map(_tensor, outputs)), _tf32(config), seconds)
 
 
 def _configure(request: Request, profiles: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from s2deploy.engine.child import ANSWER
-from s2deploy.engine.diagnosis import diagnose, essence
+from s2deploy.engine.diagnosis import diagnose, last_words
 from s2deploy.engine.request import Answer, Request
 from s2deploy.errors import BuildError
 
@@ -67,6 +67,6 @@ def _death(code: int, log_text: str) -> BuildError:
         how = f"crashed ({signal.Signals(-code).name})"
         hint = "build a smaller part of the model to find the operator, and report it to TensorRT with the model"
     else:
-        how, hint = f"ended with code {code}", "run it again with --debug"
-    said = essence(log_text)
+        how, hint = f"ended with code {code}", "check the space left on the disk and in memory, and run it again"
+    said = last_words(log_text)
     return BuildError(f"TensorRT's process {how}" + (f"; it said:\n{said}" if said else ""), hint=hint)

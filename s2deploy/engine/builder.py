@@ -147,7 +147,9 @@ def _check_call(
 def _typed(
     model: ir.Model, dialect: Dialect, precision: Precision, fp16_io: bool
 ) -> tuple[ir.Model, bool, tuple[str, ...]]:
-    """Returns the model as the toolchain wants it, whether it differs from the file, and remarks."""
+    """Returns the model as the toolchain wants it, with types, whether it differs from the file, and remarks."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
     remarks: tuple[str, ...] = ()
     changed = False
     if precision is Precision.FP16 and dialect.strongly_typed:
@@ -156,6 +158,7 @@ def _typed(
     if dialect.newest_opset is not None and model.opset_imports.get("", 0) > dialect.newest_opset:
         model, changed = lower(model), True
     changed |= adapt(model)
+    ShapeInferencePass(strict_mode=False)(model)
     return model, changed, remarks
 
 

@@ -1,0 +1,188 @@
+"""The parts of a build that need no TensorRT: capabilities, dialects, profiles, adaption, diagnosis, the request."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import small_models
+from small_models import make
+
+from s2deploy.engine import capabilities
+from s2deploy.engine.adapt import adapt
+from s2deploy.engine.diagnosis import TensorRTLog, diagnose, last_words
+from s2deploy.engine.dialect import Dialect, dialect_of
+from s2deploy.engine.profiles import exported_ranges, make_profile
+from s2deploy.engine.request import Answer, Request
+from s2deploy.engine.targets import Toolchain
+from s2deploy.errors import ArtifactError, BuildError, CapabilityError, UsageError
+from s2deploy.precision import to_fp16
+from s2deploy.sidecar import EngineTensor, ProfileShapes
+from s2deploy.specs import Precision, Target, parse_inputs
+
+ALL = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
+
+
+def test_default_capabilities_follow_the_types_of_matrix_products() -> None:
+    perceptron, convolution = (
+        ir.from_proto(model) for model in (small_models.perceptron(), small_models.convolution())
+    )
+    assert capabilities.choose([], perceptron) == ALL[1:]
+    assert capabilities.choose([], convolution) == ALL
+    assert capabilities.choose([], to_fp16(perceptron).model) == ALL
+
+
+def test_turing_is_refused_with_the_operator() -> None:
+    model = ir.from_proto(small_models.perceptron())
+    with pytest.raises(CapabilityError, match=r"7\.5 has no fp32 matrix product \(MatMul 'a'\)"):
+        capabilities.choose([(7, 5)], model)
+    assert capabilities.choose([(8, 9), (8, 0)], model) == ((8, 9), (8, 0))
+
+
+def test_turing_has_no_bfloat16() -> None:
+    model = ir.from_proto(make("(bfloat16[2] x) => (bfloat16[2] y)", "y = Relu(x)"))
+    with pytest.raises(CapabilityError, match=r"no bfloat16 \(Relu 'y'\)") as caught:
+        capabilities.choose([(7, 5)], model)
+    assert "fp16" not in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["8.7", "8", "86", "", "8.6.0", "-8.6"])
+def test_unknown_capabilities(text: str) -> None:
+    with pytest.raises(CapabilityError) as caught:
+        capabilities.parse(text)
+    assert caught.value.hint == "TensorRT-RTX builds for 7.5, 8.0, 8.6, 8.9, 12.0, 12.1"
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "dialect"),
+    [
+        (Target.RTX, "1.7.1.116", Dialect(True, False, None)),
+        (Target.TENSORRT, "8.5.3.1", Dialect(False, True, 17)),
+        (Target.TENSORRT, "9.3.0", Dialect(False, True, 17)),
+        (Target.TENSORRT, "10.0.1", Dialect(True, False, None)),
+        (Target.TENSORRT, "11.1", Dialect(True, False, None)),
+    ],
+)
+def test_dialects(target: Target, version: str, dialect: Dialect) -> None:
+    assert dialect_of(Toolchain(target, version), Precision.FP16) == dialect
+    assert dialect_of(Toolchain(target, version), Precision.FP32).fp16_flag is False
+
+
+def test_a_profile_holds_the_dynamic_inputs_only() -> None:
+    model = ir.from_proto(make("(float[n,4] x, float[4] b) => (float[n,4] y)", "y = Add(x, b)"))
+    specs = parse_inputs(["x:n=2..6..8/2,4", "b:4"])
+    assert make_profile(model, specs) == {"x": ProfileShapes((2, 4), (6, 4), (8, 4))}
+
+
+@pytest.mark.parametrize("text", ["x:n=1..4", "x:n=1..4,5", "x:n=1..4,c=4..8", "x:3,5"])
+def test_ranges_must_fit_the_model(text: str) -> None:
+    model = ir.from_proto(make("(float[n,4] x) => (float[n,4] y)", "y = Relu(x)"))
+    with pytest.raises(UsageError, match=r"does not fit input 'x' of shape \?x4"):
+        make_profile(model, parse_inputs([text]))
+
+
+def test_an_input_without_a_rank_is_refused() -> None:
+    model = ir.from_proto(make("(float[n,4] x) => (float[n,4] y)", "y = Relu(x)"))
+    model.graph.inputs[0].shape = None
+    with pytest.raises(UsageError, match="not even a rank"):
+        make_profile(model, ())
+
+
+def test_damaged_ranges_are_an_artifact_error() -> None:
+    model = ir.from_proto(make("(float[n,4] x) => (float[n,4] y)", "y = Relu(x)"))
+    assert exported_ranges(model) == ()
+    model.metadata_props["s2deploy.inputs"] = '["x:n=4..1,4"]'
+    with pytest.raises(ArtifactError, match="is damaged"):
+        exported_ranges(model)
+
+
+def sliced(body: str = "y = Slice(x, s, e)") -> ir.Model:
+    starts = {"s": np.array([1, 0]), "e": np.array([3, 2]), "a": np.array([0, 1])}
+    return ir.from_proto(make("(float[4,5,6] x) => (float[2,2,6] y)", body, starts))
+
+
+def test_a_slice_without_axes_gets_the_first_ones() -> None:
+    model = sliced("z = Slice(x, s, e) y = Identity(z)")
+    x = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
+    assert adapt(model)
+    (node,) = (node for node in model.graph if node.op_type == "Slice")
+    assert node.inputs[3].const_value.numpy().tolist() == [0, 1]
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], x[1:3, 0:2])
+
+
+def test_adapting_again_changes_nothing() -> None:
+    model = sliced()
+    assert adapt(model)
+    assert not adapt(model)
+
+
+def test_a_slice_with_axes_is_left_alone() -> None:
+    assert not adapt(sliced("y = Slice(x, s, e, a)"))
+
+
+def test_the_diagnosis_keeps_the_words_and_the_log() -> None:
+    log = (
+        "[W] 'colored' module is not installed\n[W] careful: out of memory for one tactic\n"
+        '[E] ModelImporter.cpp:140: While parsing node number 7 [Frob -> "out"]:\n'
+        "[E] In node 7 with name:  and operator: Frob (check): UNSUPPORTED_NODE: false\n"
+        "[E] In node 7 with name:  and operator: Frob (check): UNSUPPORTED_NODE: false\n"
+    )
+    error = diagnose("PolygraphyException: Could not parse ONNX correctly", log)
+    assert error.message == (
+        "TensorRT does not support Frob, which makes 'out'; TensorRT says:\n"
+        "  In node 7 with name:  and operator: Frob (check): UNSUPPORTED_NODE: false"
+    )
+    assert isinstance(error.__cause__, TensorRTLog)
+    assert log in str(error.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "message"),
+    [
+        (
+            "[E] Cannot compile operation 'a' for Turing (SM75): FP32 GEMM is not supported.",
+            CapabilityError,
+            "FP32 GEMM",
+        ),
+        (
+            "[E] Cannot compile for target(s) sm75, because the model contains HW-specific datatypes: b16",
+            CapabilityError,
+            "a type that sm75 lacks",
+        ),
+        ("[E] std::bad_alloc", BuildError, "memory ran out"),
+        ("[E] something new", BuildError, "TensorRT cannot build the model; it says:\n  something new"),
+    ],
+)
+def test_diagnoses(line: str, kind: type, message: str) -> None:
+    error = diagnose("PolygraphyException: Invalid Engine", line)
+    assert type(error) is kind
+    assert message in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("ModuleNotFoundError: No module named 'tensorrt_rtx'", "TensorRT cannot be imported"),
+        ("ValueError: odd", "TensorRT cannot build the model; it says:\n  ValueError: odd"),
+    ],
+)
+def test_errors_outside_tensorrt(error: str, message: str) -> None:
+    assert message in diagnose(error, "").message
+
+
+def test_last_words_are_the_errors_or_the_end() -> None:
+    assert last_words("a\n[E] b\nc\n") == "  b"
+    assert last_words("\n".join("abcdefg")) == "  c\n  d\n  e\n  f\n  g"
+    assert last_words("") == ""
+
+
+def test_request_and_answer_survive_the_journey() -> None:
+    shapes = {"x": ProfileShapes((1, 2), (3, 2), (4, 2))}
+    request = Request("m.onnx", "m.plan", True, ((8, 6), (8, 9)), True, False, shapes)
+    assert Request.from_json(request.to_json()) == request
+    answer = Answer(None, "1.7", (EngineTensor("x", (-1, 2), "float32"),), (), True, 1.5)
+    assert Answer.from_json(answer.to_json()) == answer
