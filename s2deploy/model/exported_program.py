@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -44,8 +45,7 @@ def load(path: Path, *, trust_pickle: bool = False) -> torch.export.ExportedProg
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
     try:
-        with _weights_only(not trust_pickle), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _weights_only(not trust_pickle), _quiet():
             return torch.export.load(io.BytesIO(content))
     except Exception as error:  # torch raises KeyError, AssertionError, SerializeError, RuntimeError, ...
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -114,6 +114,19 @@ def _finite(bound: Any) -> int | None:
     except (TypeError, ValueError, OverflowError, AttributeError):
         return None
     return value if abs(value) < 2**62 else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences torch, which logs tracebacks of what it then raises, and of fallbacks that succeed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

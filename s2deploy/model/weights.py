@@ -176,7 +176,7 @@ def _differences(state: State, expected: Mapping[str, Any]) -> str:
 
 
 def _nearest(name: str, others: list[str]) -> str:
-    close = difflib.get_close_matches(name, others[:2000], n=1)
+    close = difflib.get_close_matches(name, others[:2000], n=1, cutoff=0.5)
     return f"{name}, nearest {close[0]}" if close else name
 
 
