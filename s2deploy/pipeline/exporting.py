@@ -19,7 +19,7 @@ from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.results import ExportResult
 from s2deploy.rewrite import RewriteReport, rewrite
-from s2deploy.specs import TensorSpec, Tolerance
+from s2deploy.specs import TensorSpec, Tolerance, with_value_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -117,10 +117,13 @@ def _prepare(
 ) -> Prepared:
     if loaded.onnx_path is not None:
         return prepare_onnx(loaded.onnx_path, given, value_ranges, feed, opset, reporter)
+    from s2deploy.pipeline.program_inputs import specs_of_program
     from s2deploy.pipeline.torch_source import prepare_torch
 
     if not given and feed is not None:
         given = specs_from_feed(feed)
+    if not given and loaded.program is not None:
+        given = with_value_ranges(specs_of_program(loaded.program), value_ranges)
     if not given:
         raise UsageError(
             "the sizes of the inputs are not known",

@@ -61,12 +61,15 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         ValidationError: The model raised in forward.
         ExportError: The model cannot be captured or translated.
     """
-    from s2deploy.exporter import to_onnx
+    from s2deploy.exporter import check_program, to_onnx
     from s2deploy.pipeline.writes import count_writes
 
     module = loaded.module
     assert module is not None  # only an ONNX source has none
-    _check_arity(module, specs)
+    if loaded.program is not None:
+        check_program(loaded.program, specs)
+    else:
+        _check_arity(module, specs)
     overlaps, difference = _report_overlaps(module, specs, reporter)
     with reporter.stage("capture", "capturing the model with torch.export") as stage:
         program, remarks = _capture(loaded, specs)
@@ -91,11 +94,10 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
 
 
 def _capture(loaded: Loaded, specs: Sequence[TensorSpec]) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    from s2deploy.exporter import capture, check_program
+    from s2deploy.exporter import capture
     from s2deploy.exporter.baked import remarks_on
 
     if loaded.program is not None:
-        check_program(loaded.program, specs)
         return loaded.program, remarks_on(loaded.program)
     assert loaded.module is not None
     captured = capture(loaded.module, specs)
@@ -114,8 +116,11 @@ def _report_overlaps(
             stage.detail = "none"
             return (), None
         difference = eager_difference(module, args)
-        stage.detail = f"{len(overlaps)} overlapping in-place operations, which eager PyTorch leaves undefined:"
-        stage.notes += [f"{_shown(overlap.file)}:{overlap.line}  {overlap.source}" for overlap in overlaps]
+        count = sum(overlap.count for overlap in overlaps)
+        stage.detail = (
+            f"{count} overlapping in-place operations on {len(overlaps)} lines; eager PyTorch leaves them undefined:"
+        )
+        stage.notes += map(_describe, overlaps)
         off = f"by up to {difference.max_abs:.3g}" if difference.failure is None else f"it raises {difference.failure}"
         stage.notes.append(
             f"eager PyTorch differs from clone semantics here {off} ({difference.threads} threads); the export follows "
@@ -124,10 +129,11 @@ def _report_overlaps(
         return overlaps, difference.max_abs
 
 
-def _shown(file: str) -> str:
-    """Returns a path as the user would type it."""
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+def _describe(overlap: Overlap) -> str:
+    path = Path(overlap.file)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    times = "" if overlap.count == 1 else f"  ({overlap.count} times)"
+    return f"{shown}:{overlap.line}  {overlap.source}{times}"
 
 
 def _check_arity(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> None:
