@@ -10,13 +10,15 @@ Refuses (returns the tree as it is) where the declared ranges do not order the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 from s2deploy.rewrite.contents import Content, Shape, merged, moved, normalized
 from s2deploy.rewrite.coordinates import Bounds, Coord, UndecidedError
-from s2deploy.rewrite.tree import Cut, Node, boxes, count_boxes, joined, resized
+from s2deploy.rewrite.tree import Cut, Node, boxes, count_boxes, joined
 
 _TRY_EVERY_AXIS = 32
 _LEAVE_ALONE = 4096
@@ -24,78 +26,108 @@ _LEAVE_ALONE = 4096
 
 @dataclass(frozen=True)
 class _Box:
-    origin: Shape
-    shape: Shape
+    """A box between grid lines: ``low`` and ``high`` are line numbers, one per axis."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
     content: Content
+
+
+Lines: TypeAlias = "Sequence[Sequence[Coord]]"
 
 
 def arranged(bounds: Bounds, root: Node, shape: Shape) -> Node:
     """Returns a tree of the same value with no more boxes, and fewer where a better order of cuts is found."""
-    total = count_boxes(root, _LEAVE_ALONE)
-    if total in (1, _LEAVE_ALONE):
+    if not isinstance(root, Cut) or not any(isinstance(child, Cut) for child in root.children):
         return root
-    found = [_Box(origin, size, content) for origin, size, content in boxes(root, (0,) * len(shape), shape)]
+    if count_boxes(root, _LEAVE_ALONE) == _LEAVE_ALONE:
+        return root
+    found = list(boxes(root, (0,) * len(shape), shape))
     try:
-        better = _best(bounds, found, (0,) * len(shape), shape)
+        lines = [
+            bounds.sort([*(origin[t] for origin, _, _ in found), *(origin[t] + size[t] for origin, size, _ in found)])
+            for t in range(len(shape))
+        ]
     except UndecidedError:
         return root
+    number = [{line: index for index, line in enumerate(along)} for along in lines]
+    grid = [
+        _Box(
+            tuple(number[t][origin[t]] for t in range(len(shape))),
+            tuple(number[t][origin[t] + size[t]] for t in range(len(shape))),
+            content,
+        )
+        for origin, size, content in found
+    ]
+    better = _best(lines, grid, tuple(0 for _ in lines), tuple(len(along) - 1 for along in lines))
     return better if _weight(better) < _weight(root) else root
 
 
-def _best(bounds: Bounds, found: Sequence[_Box], origin: Shape, shape: Shape) -> Node:
+def _best(lines: Lines, found: Sequence[_Box], low: tuple[int, ...], high: tuple[int, ...]) -> Node:
     if len(found) == 1:
         return found[0].content
-    positions = {axis: bounds.sort(box.origin[axis] for box in found)[1:] for axis in range(len(shape))}
+    axes = range(len(lines))
+    positions = {axis: sorted({box.low[axis] for box in found} - {low[axis]}) for axis in axes}
     if len(found) <= _TRY_EVERY_AXIS:
         options = {axis: cuts for axis, cuts in positions.items() if cuts}
     else:
-        through = {axis: [c for c in cuts if not _crossed(bounds, found, axis, c)] for axis, cuts in positions.items()}
+        through = {axis: _through(found, axis) for axis in axes}
         axis = max(through, key=lambda a: len(through[a]))
-        options = {axis: through[axis]} if through[axis] else _cheapest_cut(bounds, found, positions)
-    trees = [_cut(bounds, found, origin, shape, axis, cuts) for axis, cuts in options.items()]
-    return min(trees, key=_weight)
+        options = {axis: through[axis]} if through[axis] else _cheapest_cut(found, positions)
+    return min((_cut(lines, found, low, high, axis, cuts) for axis, cuts in options.items()), key=_weight)
 
 
-def _cut(bounds: Bounds, found: Sequence[_Box], origin: Shape, shape: Shape, axis: int, cuts: Sequence[Coord]) -> Node:
-    """Returns the tree that cuts at the given positions along one axis first."""
-    limits = [origin[axis], *cuts, origin[axis] + shape[axis]]
+def _cut(
+    lines: Lines, found: Sequence[_Box], low: tuple[int, ...], high: tuple[int, ...], axis: int, cuts: Sequence[int]
+) -> Node:
+    """Returns the tree that cuts at the given lines of one axis first."""
+    limits = [low[axis], *cuts, high[axis]]
+    inside: list[list[_Box]] = [[] for _ in limits[1:]]
+    for box in found:
+        for slab in range(bisect_right(limits, box.low[axis]) - 1, bisect_left(limits, box.high[axis])):
+            inside[slab].append(_clipped(lines, box, axis, limits[slab], limits[slab + 1]))
     slabs: list[tuple[Coord, Node]] = []
-    for low, high in pairwise(limits):
-        inside = [part for box in found if (part := _clipped(bounds, box, axis, low, high)) is not None]
-        node = _best(bounds, inside, resized(origin, axis, low), resized(shape, axis, high - low))
-        fused = _fused(axis, slabs[-1][1], slabs[-1][0], node, high - low) if slabs else None
+    for members, (begin, end) in zip(inside, pairwise(limits), strict=True):
+        node = _best(lines, members, _replaced(low, axis, begin), _replaced(high, axis, end))
+        size = lines[axis][end] - lines[axis][begin]
+        fused = _fused(axis, slabs[-1][1], slabs[-1][0], node, size) if slabs else None
         if fused is None:
-            slabs.append((high - low, node))
+            slabs.append((size, node))
         else:
-            slabs[-1] = (slabs[-1][0] + (high - low), fused)
+            slabs[-1] = (slabs[-1][0] + size, fused)
     return joined(axis, slabs)
 
 
-def _clipped(bounds: Bounds, box: _Box, axis: int, low: Coord, high: Coord) -> _Box | None:
-    start, end = box.origin[axis], box.origin[axis] + box.shape[axis]
-    if bounds.require_at_most(end, low) or bounds.require_at_most(high, start):
-        return None
-    begin, stop = bounds.larger(start, low), bounds.smaller(end, high)
-    if begin == start and stop == end:
+def _clipped(lines: Lines, box: _Box, axis: int, begin: int, end: int) -> _Box:
+    first, last = max(box.low[axis], begin), min(box.high[axis], end)
+    if first == box.low[axis] and last == box.high[axis]:
         return box
-    shape = resized(box.shape, axis, stop - begin)
-    content = normalized(moved(box.content, axis, begin - start), shape)
-    return _Box(resized(box.origin, axis, begin), shape, content)
+    low, high = _replaced(box.low, axis, first), _replaced(box.high, axis, last)
+    shape = tuple(along[h] - along[g] for along, g, h in zip(lines, low, high, strict=True))
+    content = moved(box.content, axis, lines[axis][first] - lines[axis][box.low[axis]])
+    return _Box(low, high, normalized(content, shape))
 
 
-def _crossed(bounds: Bounds, found: Sequence[_Box], axis: int, position: Coord) -> int:
-    """Returns how many boxes a cut at a position would split."""
-    return sum(
-        not bounds.require_at_most(position, box.origin[axis])
-        and not bounds.require_at_most(box.origin[axis] + box.shape[axis], position)
-        for box in found
-    )
+def _through(found: Sequence[_Box], axis: int) -> list[int]:
+    """Returns the lines of an axis that no box crosses."""
+    cuts: list[int] = []
+    reached = -1
+    for low, high in sorted((box.low[axis], box.high[axis]) for box in found):
+        if 0 <= reached <= low:
+            cuts.append(low)
+        reached = max(reached, high)
+    return cuts
 
 
-def _cheapest_cut(bounds: Bounds, found: Sequence[_Box], positions: dict[int, list[Coord]]) -> dict[int, list[Coord]]:
+def _cheapest_cut(found: Sequence[_Box], positions: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """Returns the axis and line that split the fewest boxes."""
     every = [(axis, position) for axis, cuts in positions.items() for position in cuts]
-    axis, position = min(every, key=lambda cut: _crossed(bounds, found, *cut))
+    axis, position = min(every, key=lambda cut: sum(box.low[cut[0]] < cut[1] < box.high[cut[0]] for box in found))
     return {axis: [position]}
+
+
+def _replaced(numbers: tuple[int, ...], axis: int, number: int) -> tuple[int, ...]:
+    return (*numbers[:axis], number, *numbers[axis + 1 :])
 
 
 def _fused(axis: int, first: Node, first_size: Coord, second: Node, second_size: Coord) -> Node | None:

@@ -18,7 +18,7 @@ from s2deploy.rewrite.contents import Ramp, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, Poly, UndecidedError, dimension, parse
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import infer_shapes
-from s2deploy.rewrite.tree import count_boxes
+from s2deploy.rewrite.tree import Cut, Node, count_boxes
 
 _INTEGERS = frozenset(
     {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT16, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.BOOL}
@@ -77,6 +77,7 @@ class Interpretation:
         self._refusable = refusable
         self._shapes: dict[ir.Value, Shape | None] = {}
         self._tilings: dict[ir.Value, Tiling] = {}
+        self._arithmetic: dict[ir.Value, bool] = {}
         self._anchors: frozenset[ir.Value] | None = frozenset()
         self._unknown = 0
         for node in graph:
@@ -125,8 +126,10 @@ class Interpretation:
 
     def is_arithmetic(self, value: ir.Value) -> bool:
         """Whether every element of a value is an integer known by formula."""
-        tiling = self._tilings.get(value)
-        return tiling is not None and all(isinstance(content, Ramp) for _, _, content in _some_boxes(tiling))
+        if value not in self._arithmetic:
+            tiling = self._tilings.get(value)
+            self._arithmetic[value] = tiling is not None and _all_ramps(tiling.root)
+        return self._arithmetic[value]
 
     def is_integer(self, value: ir.Value | None) -> bool:
         """Whether a value holds integers wide enough for sizes and indices, or booleans."""
@@ -219,10 +222,14 @@ class Interpretation:
         """Composes through the inputs, unless reading an input that is computed anyway takes fewer boxes."""
         composed = rule(self, node)
         anchors = frozenset(
-            value for value in node.inputs if value is not None and value in self._tilings and self.is_needed(value)
+            value
+            for value in node.inputs
+            if value is not None and value.producer() is not None and value in self._tilings and self.is_needed(value)
         )
+        if not anchors:
+            return composed
         boxes = sum(count_boxes(tiling.root, _COUNT_LIMIT) for tiling in composed)
-        if not anchors or boxes <= len(composed):
+        if boxes <= len(composed):
             return composed
         self._anchors = anchors
         try:
@@ -283,8 +290,5 @@ def _is_generated(size: Coord) -> bool:
     return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
 
 
-def _some_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
-    """Returns the boxes of a tiling, or nothing telling for one too long to be index arithmetic."""
-    if count_boxes(tiling.root, 4096) >= 4096:
-        return [((), (), None)]
-    return list(tiling.boxes())
+def _all_ramps(node: Node) -> bool:
+    return all(map(_all_ramps, node.children)) if isinstance(node, Cut) else isinstance(node, Ramp)

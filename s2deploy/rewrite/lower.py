@@ -159,10 +159,9 @@ class Lowering:
         start, size, step = window.start, window.size, window.step
         if step < 0:
             last = start + (size - 1) * step
-            before_last = last + step if isinstance(last, int) and last + step >= 0 else -_END
-            if last != 0 and not isinstance(last, int):
-                before_last = _from_end(last - 1, total) if step == -1 else last + step
-            return _from_end(start, total), before_last
+            end = last + step
+            stops_before_front = isinstance(end, int) and end < 0
+            return _from_end(start, total), -_END if stops_before_front else _from_end(end, total)
         rest = total - start
         covers = size == (rest if step == 1 else floor_divide(rest + step - 1, step))
         return _from_end(start, total), _END if covers else _from_end(start + (size - 1) * step + 1, total)

@@ -22,14 +22,13 @@ from s2deploy.rewrite.rules_movement import int_attribute, reshaped
 
 def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
     """Makes computed Reshape targets constant in place and returns how many."""
+    computed = [node for node in graph if node.op_type == "Reshape" and node.domain == "" and _is_computed(node)]
+    if not computed:
+        return 0
     facts = Interpretation(graph, ranges, RULES)
     changed = 0
-    for node in list(graph):
-        if node.op_type != "Reshape" or node.domain != "" or len(node.inputs) != 2:
-            continue
+    for node in computed:
         target = node.inputs[1]
-        if target is None or target.const_value is not None:
-            continue
         try:
             shape = facts.shape(node.inputs[0])
             allow_zero = int_attribute(node, "allowzero", 0) == 1
@@ -46,6 +45,10 @@ def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
             node.attributes.pop("allowzero", None)
             changed += 1
     return changed
+
+
+def _is_computed(node: ir.Node) -> bool:
+    return len(node.inputs) == 2 and node.inputs[1] is not None and node.inputs[1].const_value is None
 
 
 def constant_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int] | None:
