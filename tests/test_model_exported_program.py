@@ -255,6 +255,21 @@ def test_old_layout_beside_the_new_one(program_file, sentinel):
         load(target)
 
 
+def test_new_layout_behind_the_marker_of_the_old_one(program_file, sentinel):
+    target = rewritten(program_file, {"sample_inputs/model.pt": lambda _: saved(((Bomb(sentinel),), {}))})
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr("version", "8.8")
+    with pytest.raises((UntrustedPickleError, ArtifactError)):
+        load(target)
+
+
+@pytest.mark.parametrize("config", [{}, {"config": []}, {"config": {"a": {}}}, {"config": {"a": {"path_name": 3}}}, []])
+def test_tables_of_another_structure(program_file, config):
+    change = {"model_weights_config.json": lambda _: json.dumps(config).encode()}
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(rewritten(program_file, change))
+
+
 @pytest.mark.parametrize("member", ["state_dict.pt", "constants.json", "example_inputs.pt"])
 def test_payload_in_the_old_layout(tmp_path, sentinel, member):
     path = tmp_path / "old.pt2"

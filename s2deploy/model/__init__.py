@@ -108,8 +108,8 @@ def load(
     if form is Format.EXPORTED_PROGRAM:
         from s2deploy.model.exported_program import load as load_program
 
-        program = load_program(path, trust_pickle=trust_pickle)
-        return Loaded("exported_program", program.module(), program, None, provenance)
+        program, module = load_program(path, trust_pickle=trust_pickle)
+        return Loaded("exported_program", module, program, None, provenance)
     if form is Format.TORCHSCRIPT:
         from s2deploy.model import torchscript
 

@@ -24,8 +24,8 @@ _SAFE_WAYS = (
 )
 
 
-def load(path: Path, *, trust_pickle: bool = False) -> torch.export.ExportedProgram:
-    """Loads an exported program, having made sure that opening it runs nothing.
+def load(path: Path, *, trust_pickle: bool = False) -> tuple[torch.export.ExportedProgram, torch.nn.Module]:
+    """Loads an exported program and the module that runs it, having made sure that opening it runs nothing.
 
     Args:
         path: An existing ``.pt2`` file.
@@ -46,7 +46,8 @@ def load(path: Path, *, trust_pickle: bool = False) -> torch.export.ExportedProg
             raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
     try:
         with _weights_only(not trust_pickle), _quiet():
-            return torch.export.load(io.BytesIO(content))
+            program = torch.export.load(io.BytesIO(content))
+            return program, program.module()
     except Exception as error:  # torch raises KeyError, AssertionError, SerializeError, RuntimeError, ...
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "custom op" in str(error):

@@ -107,7 +107,11 @@ def _import_file(path: Path) -> ModuleType:
                 raise ImportError(f"{path} cannot be imported")
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[spec.name]
+                raise
             return module
 
 
@@ -117,6 +121,8 @@ def _has_relative_import(path: Path) -> bool:
 
 
 def _import_dotted(location: str) -> ModuleType:
+    if Path(location).exists():
+        raise UsageError(f"{location} is no Python file", hint="write path/file.py:FACTORY, or name the file alone")
     if not all(part.isidentifier() for part in location.split(".")):
         raise UsageError(
             f"{location!r} is neither a .py file nor a dotted module name",

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import SourceError, UntrustedPickleError, UsageError
-from s2deploy.model.factory import importable
-from s2deploy.model.weights import read_weights_only
+from s2deploy.model.pickles import read_trusted, read_weights_only
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +32,6 @@ def load(path: Path, *, trust_pickle: bool) -> torch.nn.Module:
         SourceError: A class it needs is missing, or it holds something else.
         ArtifactError: It is damaged.
     """
-    import torch
-
     try:
         stored = read_weights_only(path)
     except UntrustedPickleError as error:
@@ -44,34 +41,11 @@ def load(path: Path, *, trust_pickle: bool) -> torch.nn.Module:
                 f"{error.message.partition(': ')[2]}",
                 hint=_SAFE_WAYS,
             ) from error
-        with importable(Path.cwd()), importable(path.parent):
-            stored = _unpickle(path)
+        stored = read_trusted(path)
     module = _module_in(stored)
     if module is None:
-        raise _not_a_module(path, stored, torch.Tensor)
+        raise _not_a_module(path, stored)
     return module
-
-
-def _unpickle(path: Path) -> Any:
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False)
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            f"{path} needs the Python module {error.name!r}, which cannot be imported",
-            hint=f"put its source beside the file or into the working folder, or install {error.name!r}",
-        ) from error
-    except AttributeError as error:
-        raise SourceError(
-            f"{path} needs a class that is not there: {error}",
-            hint="a class pickled from a script lives in __main__; give FILE.py:FACTORY --weights STATE_DICT instead",
-        ) from error
-    except Exception as error:  # whatever the pickled code raises
-        raise SourceError(
-            f"{path} could not be unpickled: {type(error).__name__}: {error}",
-            hint="load it with the versions it was saved with and save it as a state_dict",
-        ) from error
 
 
 def _module_in(stored: Any) -> torch.nn.Module | None:
@@ -86,8 +60,10 @@ def _module_in(stored: Any) -> torch.nn.Module | None:
     return None
 
 
-def _not_a_module(path: Path, stored: Any, tensor_type: type) -> SourceError | UsageError:
+def _not_a_module(path: Path, stored: Any) -> SourceError | UsageError:
+    import torch
+
     if isinstance(stored, Mapping):
         return UsageError(f"{path} is a state_dict, not a model", hint=f"give FILE.py:FACTORY --weights {path}")
-    kind = "a tensor" if isinstance(stored, tensor_type) else f"an object of type {type(stored).__name__}"
+    kind = "a tensor" if isinstance(stored, torch.Tensor) else f"an object of type {type(stored).__name__}"
     return SourceError(f"{path} holds {kind}, not a torch.nn.Module", hint=_SAFE_WAYS)

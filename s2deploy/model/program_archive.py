@@ -31,6 +31,8 @@ _DAMAGED = "it may be truncated, or written by another version of torch; save it
 def vet(content: bytes) -> None:
     """Checks that opening an archive cannot run code from it.
 
+    torch tries the layout of 2.8 first and the older plain zip if that fails, so both are vetted where both exist.
+
     Args:
         content: The whole file.
 
@@ -39,15 +41,32 @@ def vet(content: bytes) -> None:
         ArtifactError: It is no archive torch wrote.
     """
     try:
+        reader = _reader(content)
+        if reader is not None:
+            _vet_records(reader)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            _check_names(names)
-            if "version" in names:
+            _check_names(archive.namelist())
+            if "version" in archive.namelist():
                 _vet_old_layout(archive)
-            else:
-                _vet_records(content)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtifactError(f"the archive is damaged: {error}", hint=_DAMAGED) from error
+            elif reader is None:
+                raise ArtifactError("the archive lacks torch's format marker", hint=_DAMAGED)
+    except (ArtifactError, UntrustedPickleError):
+        raise
+    except Exception as error:  # a hostile or damaged file breaks any assumption about its structure
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArtifactError(f"the archive is damaged: {reason}", hint=_DAMAGED) from error
+
+
+def _reader(content: bytes) -> Any:
+    """Returns torch's reader of the archive, None where torch would take it for the old layout."""
+    import torch
+
+    try:
+        reader: Any = torch._C.PyTorchFileReader(io.BytesIO(content))
+        marker: bytes = reader.get_record("archive_format")
+    except RuntimeError:
+        return None
+    return reader if marker == b"pt2" else None
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -58,30 +77,24 @@ def _check_names(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _vet_records(content: bytes) -> None:
+def _vet_records(reader: Any) -> None:
     """Vets the layout of torch 2.8 and later."""
-    import torch
-
-    try:
-        reader: Any = torch._C.PyTorchFileReader(io.BytesIO(content))
-        records: list[str] = reader.get_all_records()
-        _check_names(records)
-        tables = [_parse(reader.get_record(name), name) for name in records if _TABLE.fullmatch(name)]
-        pickled = {path for table in tables for path in _pickled_payloads(table)}
-        for name in records:
-            if name.startswith("data/aotinductor/"):
-                raise UntrustedPickleError("the archive holds compiled native code (AOTInductor)")
-            if name.startswith("extra/") or name in _TEXTS or _TABLE.fullmatch(name):
-                continue
-            if _RAW.fullmatch(name) and name.rpartition("/")[2] not in pickled:
-                continue
-            record = reader.get_record(name)
-            if name.startswith("models/"):
-                check_program(_parse(record, name))
-            else:
-                _check_pickle(record, name)
-    except RuntimeError as error:
-        raise ArtifactError(f"the archive is damaged: {str(error).splitlines()[0]}", hint=_DAMAGED) from error
+    records: list[str] = reader.get_all_records()
+    _check_names(records)
+    tables = [_parse(reader.get_record(name), name) for name in records if _TABLE.fullmatch(name)]
+    pickled = {path for table in tables for path in _pickled_payloads(table)}
+    for name in records:
+        if name.startswith("data/aotinductor/"):
+            raise UntrustedPickleError("the archive holds compiled native code (AOTInductor)")
+        if name.startswith("extra/") or name in _TEXTS or _TABLE.fullmatch(name):
+            continue
+        if _RAW.fullmatch(name) and name.rpartition("/")[2] not in pickled:
+            continue
+        record = reader.get_record(name)
+        if name.startswith("models/"):
+            check_program(_parse(record, name))
+        else:
+            _check_pickle(record, name)
 
 
 def _vet_old_layout(archive: zipfile.ZipFile) -> None:
@@ -95,12 +108,11 @@ def _vet_old_layout(archive: zipfile.ZipFile) -> None:
 
 def _pickled_payloads(table: Any) -> Iterable[str]:
     """Yields the payloads a table marks as pickled; refuses those that are no tensors."""
-    entries = table.get("config", {}) if isinstance(table, dict) else {}
-    for name, entry in entries.items():
-        path = entry.get("path_name", "") if isinstance(entry, dict) else ""
+    for name, entry in table["config"].items():
+        path = entry["path_name"]
         if re.fullmatch(r"(weight|tensor)_\d+", path) is None:
             raise UntrustedPickleError(f"the constant {name!r} is a pickled or torchbind object")
-        if entry.get("use_pickle") is not False:
+        if entry["use_pickle"] is not False:
             yield path
 
 

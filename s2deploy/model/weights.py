@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ArtifactError, UntrustedPickleError, UsageError, WeightsError
 from s2deploy.model.formats import Format, detect, require_file
+from s2deploy.model.pickles import read_trusted, read_weights_only
 
 if TYPE_CHECKING:
     import torch
@@ -59,32 +59,7 @@ def apply(module: torch.nn.Module, path: Path, *, trust_pickle: bool = False) ->
         ) from error
 
 
-def read_weights_only(path: Path) -> Any:
-    """Returns what ``torch.save`` wrote, on the CPU, never running code.
-
-    Raises:
-        UntrustedPickleError: The pickle needs more than tensors and plain data; the message names what.
-        ArtifactError: The file is damaged.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UntrustedPickleError(
-            f"{path} cannot be read without running code from it: {_reason(error)}",
-            hint="save plain weights with torch.save(module.state_dict(), path) or as .safetensors; "
-            "only if you trust its origin, use --trust-pickle",
-        ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... on damaged files
-        raise ArtifactError(
-            f"{path} is damaged: {_reason(error)}", hint="it may be truncated; save or download it again"
-        ) from error
-
-
 def _read(path: Path, trust_pickle: bool) -> Any:
-    import torch
-
     require_file(path, "weights file")
     form = detect(path)
     if form is Format.SAFETENSORS:
@@ -99,8 +74,7 @@ def _read(path: Path, trust_pickle: bool) -> Any:
     except UntrustedPickleError:
         if not trust_pickle:
             raise
-    stored = torch.load(path, map_location="cpu", weights_only=False)
-    return stored.state_dict() if isinstance(stored, torch.nn.Module) else stored
+    return read_trusted(path)
 
 
 def _read_safetensors(path: Path) -> State:
@@ -183,10 +157,3 @@ def _nearest(name: str, others: list[str]) -> str:
 def _some(texts: list[str]) -> str:
     shown = texts[:_SHOWN]
     return ", ".join(shown) + (f" and {len(texts) - len(shown)} more" if len(texts) > len(shown) else "")
-
-
-def _reason(error: BaseException) -> str:
-    """Returns the line of torch's long message that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (telling or lines or [type(error).__name__])[0]
