@@ -1,7 +1,7 @@
 """From a PyTorch module to an ONNX model without scatters: capture, then translation."""
 
-from s2deploy.exporter.baked import check_program
+from s2deploy.exporter.baked import check_program, remarks_on
 from s2deploy.exporter.capture import Captured, capture
 from s2deploy.exporter.translate import to_onnx
 
-__all__ = ["Captured", "capture", "check_program", "to_onnx"]
+__all__ = ["Captured", "capture", "check_program", "remarks_on", "to_onnx"]

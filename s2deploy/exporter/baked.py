@@ -50,11 +50,14 @@ def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorS
                     hint=f"write {size}, or export the module anew with a dynamic size",
                 )
             interval = program.range_constraints.get(size.node.expr)
+            if interval is None:
+                continue
+            # torch writes 2 for "not specialised to 0 or 1": such a program is meant for 1 as well
+            lower = 1 if interval.lower == 2 else interval.lower
             low, high = (dim.opt, dim.opt) if dim.is_fixed else (dim.min, dim.max)
-            if interval is not None and not (interval.lower <= low and high <= interval.upper):
+            if not (lower <= low and high <= interval.upper):
                 raise InputSpecError(
-                    f"input {spec.name!r}: the program works for sizes {interval.lower}..{interval.upper}, "
-                    f"but {dim} is given",
+                    f"input {spec.name!r}: the program works for sizes {lower}..{interval.upper}, but {dim} is given",
                     hint="narrow the range, or export the module anew with a wider one",
                 )
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s2deploy.errors import ExportError, S2DeployError
+from s2deploy.errors import S2DeployError
 from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.baked import check_program, remarks_on
-from s2deploy.exporter.constraints import constraint_error
-from s2deploy.exporter.failures import is_constraint_violation, raised_by_model, tracing_error
+from s2deploy.exporter.constraints import constraint_error, free_dim
+from s2deploy.exporter.failures import depends_on_data, is_constraint_violation, tracing_error
 from s2deploy.exporter.sizes import attempts
 from s2deploy.specs import Dim, TensorSpec
 
@@ -59,11 +59,17 @@ def capture(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> Captured:
     for sizes in attempts(specs, _parameter_sizes(module)):
         try:
             program = export(module, specs, sizes, _named_dims())
+        except S2DeployError:
+            raise
         except Exception as error:  # torch.export lets everything through that the model raises
-            failure = _explain(error, module, specs, sizes)
-            if raised_by_model(error):
+            if is_constraint_violation(error):
+                program = _settle(error, module, specs, sizes)
+            else:
+                failure = tracing_error(error, specs, sizes)
+                failure.__cause__ = error
+                if depends_on_data(error):
+                    break
                 continue
-            break
         check_program(program, specs)
         return Captured(program, sizes, remarks_on(program))
     assert failure is not None
@@ -111,17 +117,18 @@ def _named_dims() -> DimFor:
     return dim_for
 
 
-def _explain(
+def _settle(
     error: Exception, module: torch.nn.Module, specs: Sequence[TensorSpec], sizes: Mapping[str, int]
-) -> S2DeployError:
-    if isinstance(error, S2DeployError):
-        return error
-    if is_constraint_violation(error):
-        explained: S2DeployError = constraint_error(error, specs, lambda dim_for: export(module, specs, sizes, dim_for))
-    else:
-        explained = tracing_error(error, specs, sizes)
-    explained.__cause__ = error
-    return explained
+) -> torch.export.ExportedProgram:
+    """Captures a model whose declared ranges torch.export refused, if it holds for them nevertheless."""
+    try:
+        free = export(module, specs, sizes, free_dim)
+    except Exception:  # the error to explain is the first one
+        free = None
+    explained = constraint_error(error, specs, free)
+    if explained is not None or free is None:
+        raise explained or error from error
+    return free
 
 
 def _parameter_sizes(module: torch.nn.Module) -> set[int]:
@@ -144,6 +151,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-__all__ = ["Captured", "ExportError", "capture", "export"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,34 +26,34 @@ _SWEPT = 128
 
 
 def constraint_error(
-    error: Exception,
-    specs: Sequence[TensorSpec],
-    export: Callable[[Callable[[Dim], object]], torch.export.ExportedProgram],
-) -> ExportError:
+    error: Exception, specs: Sequence[TensorSpec], free: torch.export.ExportedProgram | None
+) -> ExportError | None:
     """Explains why torch.export refused the declared ranges.
 
     Args:
         error: What torch.export raised.
         specs: The model's inputs.
-        export: Captures the model with the given stand-ins for dynamic dimensions.
+        free: The model captured with dimensions from `free_dim`; None where that failed.
+
+    Returns:
+        None where the free program holds for every declared size: torch.export could not see it, but trying them shows.
     """
-    try:
-        program = export(_free)
-    except Exception:  # the second capture only serves the explanation
-        findings: list[tuple[str, str]] = []
-    else:
-        findings = [*_fixed(program, specs), *_equal(program, specs), *_narrowed(program, specs)]
-    if findings:
+    if free is None:
+        said = "; ".join(_complaints(error, specs))
         return ExportError(
-            "; ".join(what for what, _ in findings), hint="; ".join(dict.fromkeys(h for _, h in findings))
+            f"the model does not work for every declared size: {said}",
+            hint="narrow the ranges in --input so that this holds, or give fixed sizes",
         )
-    return ExportError(
-        f"the model does not work for every declared size: {'; '.join(_complaints(error, specs))}",
-        hint="narrow the ranges in --input so that this holds, or give fixed sizes",
-    )
+    blamed = _blamed(error, specs)
+    findings = [*_fixed(free, specs), *_equal(free, specs)] or _narrowed(free, specs, blamed)
+    if not findings:
+        return None
+    hints = dict.fromkeys(hint for _, hint in findings)
+    return ExportError("; ".join(what for what, _ in findings), hint="; ".join(hints))
 
 
-def _free(dim: Dim) -> object:
+def free_dim(dim: Dim) -> object:
+    """Returns a stand-in for a dimension that torch.export may restrict without refusing."""
     import torch
 
     return torch.export.Dim.AUTO(min=dim.min, max=dim.max)
@@ -93,7 +93,17 @@ def _equal(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -
     return list(dict.fromkeys(found))
 
 
-def _narrowed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+def _blamed(error: Exception, specs: Sequence[TensorSpec]) -> set[str]:
+    """Returns the dimensions that torch.export complains about; all of them where it does not say."""
+    header = re.search(r"Constraints violated \(([^)]*)\)", str(error))
+    names = {name.strip().lstrip("_") for name in header[1].split(",")} if header else set()
+    known = set(named_dims(specs))
+    return {name for name in known if name.lstrip("_") in names} or known
+
+
+def _narrowed(
+    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec], blamed: set[str]
+) -> list[tuple[str, str]]:
     """Finds dimensions whose declared range is wider than what the guards allow."""
     environment = _environment(program)
     if environment is None:
@@ -103,7 +113,7 @@ def _narrowed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]
     found = []
     for name, dim in named_dims(specs).items():
         symbol = expressions.get(name)
-        if symbol is None or not symbol.is_Symbol:
+        if name not in blamed or symbol is None or not symbol.is_Symbol:
             continue
         guards = [guard for guard in environment.guards if symbol in guard.expr.free_symbols]
         others = {other: hint for other, hint in hints.items() if other != symbol}
@@ -133,10 +143,12 @@ def _candidates(dim: Dim) -> list[int]:
 
 
 def _holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
-    value = guard.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()})
-    return bool(value != sympy.false)
+    try:
+        return bool(guard.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) != sympy.false)
+    except ZeroDivisionError:
+        return False
 
 
 def _expressible(dim: Dim, allowed: Sequence[int]) -> Dim | None:

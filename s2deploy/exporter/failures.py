@@ -7,20 +7,21 @@ import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from s2deploy.errors import ExportError, InputSpecError, S2DeployError, UsageError
+from s2deploy.errors import ExportError, InputSpecError, S2DeployError
+from s2deploy.exporter.provenance import source_line
 from s2deploy.specs import TensorSpec
 
+if TYPE_CHECKING:
+    import torch
+
 _NOT_ACCEPTED = re.compile(
-    r"values to unpack|Expected .*input|Dimension out of range|must match|cannot be multiplied|size mismatch"
-    r"|[Ss]calar type|dtype|is invalid for input of size|must have the same|number of dimensions|rank|too many indices",
+    r"values to unpack|Expected .*input|expected input|Dimension out of range|number of dimensions|rank"
+    r"|too many indices|must match|must have (the )?same|reduction dim|cannot be multiplied|size mismatch"
+    r"|is invalid for input of size|[Ss]calar type|dtype"
 )
 """What PyTorch says where a tensor has the wrong shape or dtype."""
-
-
-def raised_by_model(error: Exception) -> bool:
-    """Whether the model itself raised, so that other example sizes may succeed."""
-    return not (isinstance(error, S2DeployError) or is_constraint_violation(error) or _depends_on_data(error))
 
 
 def is_constraint_violation(error: Exception) -> bool:
@@ -37,11 +38,23 @@ def is_constraint_violation(error: Exception) -> bool:
     return isinstance(error, AssertionError) and innermost.endswith("symbolic_shapes.py")
 
 
+def depends_on_data(error: Exception) -> bool:
+    """Whether the model decides by the values of a tensor, at whatever size."""
+    from torch._dynamo.exc import UserError, UserErrorType
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+    if isinstance(error, UserError) and error.error_type is UserErrorType.DYNAMIC_CONTROL_FLOW:
+        return True
+    kinds = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
+    return any(isinstance(link, kinds) for link in _chain(error))
+
+
 def tracing_error(error: Exception, specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> S2DeployError:
     """Translates an error that was raised while torch.export ran the model."""
     where = _user_line(error)
     at = f"{where}: " if where else ""
-    if _depends_on_data(error):
+    if depends_on_data(error):
         return ExportError(
             f"{at}the model decides by the values of a tensor, which an exported graph cannot",
             hint="use torch.where for both outcomes, torch.cond to branch, or make it a setting of the model",
@@ -54,9 +67,10 @@ def tracing_error(error: Exception, specs: Sequence[TensorSpec], sizes: Mapping[
         )
     shown = "; ".join(f"{spec.name} is {spec.dtype or 'float32'} {list(spec.shape(sizes))}" for spec in specs)
     if _NOT_ACCEPTED.search(said):
+        fixed = "; a size that the model fixes is written as a number" if any(s.dynamic for s in specs) else ""
         return InputSpecError(
             f"{at}the model does not accept the inputs: {said}",
-            hint=f"tried with {shown}; give the ranks, sizes and dtypes that its forward expects with --input",
+            hint=f"tried with {shown}; give the ranks, sizes and dtypes that its forward expects{fixed}",
         )
     return ExportError(
         f"{at}the model raised {type(error).__name__}: {said}",
@@ -64,34 +78,32 @@ def tracing_error(error: Exception, specs: Sequence[TensorSpec], sizes: Mapping[
     )
 
 
-def translation_error(error: Exception) -> ExportError:
-    """Translates an error of `torch.onnx.export` on an exported program."""
-    chain = list(_chain(error))
-    text = "\n".join(str(link) for link in chain)
-    missing = re.search(r"No ONNX function found for (?:<OpOverload\(op='([^']+)', overload='([^']+)'\)>|(\S+))", text)
-    frames = re.findall(r'File "?([^",\n]+)"?[:,] (?:line )?(\d+)', text)
-    at = next((f"{Path(file).name}:{line}: " for file, line in frames if not _is_library(file)), "")
-    if missing:
-        name = missing[3] or f"{missing[1]}.{missing[2]}"
+def translation_error(error: Exception, graph: torch.fx.Graph | None) -> ExportError:
+    """Translates an error of `torch.onnx.export`.
+
+    Args:
+        error: What it raised for an exported program.
+        graph: The decomposed program, as far as it got.
+    """
+    links = list(_chain(error))
+    text = "\n".join(str(link) for link in links)
+    at, operator = "", "an operator"
+    failing = re.search(r"translating node %(\w+)", text)
+    nodes = {node.name: node for node in graph.nodes} if graph is not None else {}
+    if failing and failing[1] in nodes:
+        node = nodes[failing[1]]
+        line = source_line(node.meta.get("stack_trace") or "")
+        at = f"{line}: " if line else ""
+        operator = f"the operator {getattr(node.target, '__name__', node.target)}"
+        operator = f"the operator {node.target}" if "." in str(node.target) else operator
+    if "No ONNX function found" in text:
         return ExportError(
-            f"{at}the operator {name} has no ONNX translation",
-            hint="replace it in the model by operators that ONNX has",
+            f"{at}{operator} has no ONNX translation", hint="replace it in the model by operators that ONNX has"
         )
     return ExportError(
-        f"{at}torch's ONNX exporter failed: {_first_paragraph(chain[-1])}",
+        f"{at}torch's ONNX exporter failed on {operator}: {_first_paragraph(links[-1])}",
         hint="replace what this line does in the model by simpler operators",
     )
-
-
-def _depends_on_data(error: Exception) -> bool:
-    from torch._dynamo.exc import UserError, UserErrorType
-    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-
-    if isinstance(error, UserError) and error.error_type is UserErrorType.DYNAMIC_CONTROL_FLOW:
-        return True
-    kinds = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
-    return any(isinstance(link, kinds) for link in _chain(error))
 
 
 def _unsupported_operator(error: Exception) -> str | None:
@@ -133,6 +145,3 @@ def _is_library(file: str) -> bool:
 def _first_paragraph(error: BaseException) -> str:
     text = re.sub(r"\s*\n\s*", " ", str(error).strip().split("\n\n")[0])
     return text[:300] or type(error).__name__
-
-
-__all__ = ["UsageError", "is_constraint_violation", "raised_by_model", "tracing_error", "translation_error"]

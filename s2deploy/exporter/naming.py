@@ -63,9 +63,11 @@ def derived_output_names(program: torch.export.ExportedProgram, count: int) -> t
     kept = [
         path
         for path, output in zip(paths, kinds, strict=True)
-        if not isinstance(output.arg, torch.export.graph_signature.ConstantArgument)
+        if isinstance(output.arg, torch.export.graph_signature.TensorArgument)
     ]
     names = [_path_name(path) for path in kept]
+    if count == 1 and names[0].startswith("output_"):
+        return ("output",)
     return tuple(names) if len(names) == count == len(set(names)) else _numbered(count)
 
 
@@ -101,10 +103,18 @@ def input_shapes(program: torch.export.ExportedProgram) -> list[tuple[Any, ...]]
 
     names = set(program.graph_signature.user_inputs)
     return [
-        tuple(node.meta["val"].shape)
+        tuple(_known(size) for size in node.meta["val"].shape)
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in names and isinstance(node.meta.get("val"), torch.Tensor)
     ]
+
+
+def _known(size: Any) -> Any:
+    """Returns a size as an integer where torch has fixed it, even if it still is a symbol by type."""
+    if isinstance(size, int):
+        return size
+    value = size.node.maybe_as_int()
+    return size if value is None else value
 
 
 def _rename(dim: Any, whole: Mapping[str, str], symbols: Mapping[str, str], pattern: re.Pattern[str]) -> Any:

@@ -6,6 +6,7 @@ Concat here, which later stages can see through:
     slice(x)                      Slice
     slice_scatter(x, src)         Concat(x before the slice, src, x behind the slice)
     select_scatter(x, src, i)     the same, for a slice of size 1
+    roll(x, shift)                Concat of two slices, the shift modulo the size
     copy(x, src)                  src, cast to the dtype of x and expanded to its shape
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
@@ -28,6 +29,7 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.slice.Tensor: slice_tensor,
         aten.slice_scatter.default: slice_scatter,
         aten.select_scatter.default: select_scatter,
+        aten.roll.default: roll,
         aten.copy.default: copy,
     }
 
@@ -75,6 +77,22 @@ def select_scatter(self: Any, src: Any, dim: int, index: Any) -> Any:
         return slice_scatter(self, row, dim, index, END if index == -1 else index + 1)
     indices = op.Expand(_vector(index), op.Shape(row))
     return op.ScatterElements(self, indices, row, axis=dim)
+
+
+def roll(self: Any, shifts: Any, dims: Any = ()) -> Any:
+    """Translates ``aten.roll`` where the shift may exceed the size or is symbolic; without dims, over all elements."""
+    op = _opset()
+    shifts = shifts if isinstance(shifts, list | tuple) else [shifts]
+    dims = dims if isinstance(dims, list | tuple) else [dims]
+    rolled = self if dims else op.Reshape(self, [-1])
+    for shift, dim in zip(shifts, dims or [0], strict=True):
+        rank = len(self.shape) if dims else 1
+        size = op.Shape(rolled, start=dim % rank, end=dim % rank + 1)
+        point = op.Mod(op.Neg(_vector(shift)) if not isinstance(shift, int) else [-shift], size)
+        behind = op.Slice(rolled, point, [END], [dim])
+        front = op.Slice(rolled, [0], point, [dim])
+        rolled = op.Concat(behind, front, axis=dim)
+    return rolled if dims else op.Reshape(rolled, op.Shape(self))
 
 
 def copy(self: Any, src: Any, non_blocking: bool = False) -> Any:

@@ -13,17 +13,27 @@ from s2deploy.specs import Dim, TensorSpec, named_dims
 
 
 def attempts(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> Iterator[dict[str, int]]:
-    """Yields example sizes to try in turn: all different first, then opt, which a model is sure to be meant for.
+    """Yields example sizes to try in turn, for a model that raises at some.
+
+    All different ones come first; then opt, which a model is sure to be meant for; then one size for all dimensions of
+    the same range, for a model that wants them equal.
 
     Args:
         specs: The model's inputs.
         taken: Sizes that occur in the model, so that no dimension is mistaken for one of them.
     """
+    dims = named_dims(specs)
     distinct = distinct_sizes(specs, taken)
-    yield distinct
-    fallback = {name: dim.opt if dim.opt > 1 else distinct[name] for name, dim in named_dims(specs).items()}
-    if fallback != distinct:
-        yield fallback
+    opt = {name: dim.opt if dim.opt > 1 else distinct[name] for name, dim in dims.items()}
+    largest: dict[range, int] = {}
+    for name, dim in dims.items():
+        largest[dim.sizes()] = max(opt[name], largest.get(dim.sizes(), 0))
+    equal = {name: largest[dim.sizes()] for name, dim in dims.items()}
+    tried: list[dict[str, int]] = []
+    for sizes in (distinct, opt, equal):
+        if sizes not in tried:
+            tried.append(sizes)
+            yield sizes
 
 
 def distinct_sizes(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> dict[str, int]:

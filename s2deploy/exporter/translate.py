@@ -7,6 +7,7 @@ translations (`operators`), and what torch records about each node shrinks to a 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs
 from s2deploy.exporter.operators import translation_table
 from s2deploy.exporter.provenance import keep_source_lines
+from s2deploy.exporter.rolls import unroll
 from s2deploy.exporter.slices import make_bounds_constant
 from s2deploy.specs import TensorSpec
 
@@ -55,10 +57,11 @@ def to_onnx(
 
     if opset not in OPSETS:
         raise _opset_error(opset)
+    prepared = _prepared(program)
     with _quiet():
         try:
             exported = torch.onnx.export(
-                _bounded(program),
+                prepared,
                 (),
                 dynamo=True,
                 optimize=False,
@@ -67,7 +70,7 @@ def to_onnx(
                 custom_translation_table=dict(translation_table()),
             )
         except torch.onnx.OnnxExporterError as error:
-            raise translation_error(error) from error
+            raise translation_error(error, prepared.decomposed) from error
     assert exported is not None  # only the TorchScript exporter returns None
     model: ir.Model = exported.model
     keep_source_lines(model)
@@ -83,24 +86,39 @@ def to_onnx(
     return model
 
 
-def _bounded(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Returns the program with a decomposition that ends in constant slice bounds.
+def _prepared(program: torch.export.ExportedProgram) -> Any:
+    """Returns the program with a decomposition of its own; `decomposed` is the graph that comes of it.
 
     torch.onnx.export decomposes by itself, with a table only it knows; decomposing beforehand would do the slowest
     part of an export twice.
     """
     import torch
 
-    class Bounded(torch.export.ExportedProgram):
+    class Prepared(torch.export.ExportedProgram):
         def __init__(self) -> None:
             self.__dict__.update(program.__dict__)
+            self.decomposed: torch.fx.Graph | None = None
 
         def run_decompositions(self, *args: Any, **kwargs: Any) -> torch.export.ExportedProgram:
-            decomposed: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
-            make_bounds_constant(decomposed.graph_module)
-            return decomposed
+            result: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
+            self.decomposed = result.graph
+            _keep_tensors(result)
+            unroll(result.graph_module)
+            make_bounds_constant(result.graph_module)
+            return result
 
-    return Bounded()
+    return Prepared()
+
+
+def _keep_tensors(program: torch.export.ExportedProgram) -> None:
+    """Drops the numbers and Nones that forward returns: an ONNX output is a tensor."""
+    import torch
+
+    specs = program.graph_signature.output_specs
+    kept = [isinstance(spec.arg, torch.export.graph_signature.TensorArgument) for spec in specs]
+    output = program.graph.output_node()
+    output.args = (tuple(itertools.compress(output.args[0], kept)),)
+    specs[:] = itertools.compress(specs, kept)
 
 
 def _opset_error(opset: int) -> ExportError:

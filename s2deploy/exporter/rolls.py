@@ -1,0 +1,73 @@
+"""Rolls of a decomposed program as two slices and a concatenation.
+
+Before: roll(x, shift, dim)
+After:  cat(x[-shift:], x[:-shift]) along dim
+
+Requires: the shift is an integer no larger than the dimension for every size in range, or an expression of sizes of
+    known sign; otherwise the roll stays, and torch's translation takes the shift modulo the size at run time
+Preserves: values and shape; the program stays executable
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from s2deploy.exporter.slices import END
+
+if TYPE_CHECKING:
+    import torch
+    from torch.fx import Node
+
+
+def unroll(graph_module: torch.fx.GraphModule) -> None:
+    """Replaces every roll it can, in place."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(graph_module.graph.nodes):
+        if node.target is not aten.roll.default:
+            continue
+        tensor, shifts = node.args[:2]
+        dims = node.args[2] if len(node.args) > 2 else node.kwargs.get("dims", [])
+        shifts, dims = _as_list(shifts), _as_list(dims)
+        points = [_turning_point(tensor, shift, dim) for shift, dim in zip(shifts, dims, strict=False)]
+        if not points or None in points:
+            continue
+        with graph_module.graph.inserting_before(node):
+            for shift, dim, point in list(zip(shifts, dims, points, strict=True)):
+                if not isinstance(point, int):
+                    point = _call(node, operator.neg, (shift,))
+                behind = _call(node, aten.slice.Tensor, (tensor, dim, point, END, 1))
+                front = _call(node, aten.slice.Tensor, (tensor, dim, 0, point, 1))
+                tensor = _call(node, aten.cat.default, ([behind, front], dim))
+        # The node itself becomes the last concatenation: a program knows its outputs by name.
+        node.target, node.args, node.kwargs = tensor.target, tensor.args, {}
+        graph_module.graph.erase_node(tensor)
+
+
+def _turning_point(tensor: Node, shift: Any, dim: int) -> Any:
+    """Returns the position that a roll moves to the front, or None where no constant or expression is right."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    size = tensor.meta["val"].shape[dim]
+    if isinstance(shift, int) and isinstance(size, int):
+        return -shift % size if size else 0
+    if isinstance(shift, int):
+        return -shift if shift and statically_known_true(size >= abs(shift)) else None
+    value = shift.meta["val"]
+    return -value if statically_known_true(value >= 1) and statically_known_true(value <= size) else None
+
+
+def _call(node: Node, target: Any, args: tuple[Any, ...]) -> Node:
+    """Inserts a call with the metadata of the node it stands for."""
+    import torch
+
+    created = node.graph.call_function(target, args)
+    created.meta = dict(node.meta)
+    created.meta["val"] = target(*torch.fx.map_arg(args, lambda argument: argument.meta["val"]))
+    return created
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
