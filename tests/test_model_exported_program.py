@@ -148,6 +148,8 @@ def test_guards_and_higher_order_operators_pass_the_vetting(tmp_path):
     for name, variant in (("a.pt2", program), ("b.pt2", program.run_decompositions({}))):
         torch.export.save(variant, tmp_path / name)
         assert load(str(tmp_path / name)).kind == "exported_program"
+    with pytest.raises(SourceError, match="nested inputs"):
+        input_specs(program)
 
 
 def test_non_tensor_input_is_refused():

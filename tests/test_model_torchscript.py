@@ -211,6 +211,22 @@ def test_control_flow_is_refused_by_name_and_line(factory, operator, why, tmp_pa
     assert f"{Path(__file__)}:{line}" in refusal.value.message
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about quantized tensors
+def test_objects_are_refused(tmp_path):
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.packed = torch.ops.quantized.linear_prepack(
+                torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8), None
+            )
+
+        def forward(self, x):
+            return torch.ops.quantized.linear_dynamic(x, self.packed)
+
+    with pytest.raises(SourceError, match=r"quantized::linear_dynamic.*TorchScript object"):
+        load(save(Holder(), torch.ones(1, 2), "script", tmp_path / "m.pt"))
+
+
 def test_a_failed_check_raises_as_the_model_did(tmp_path):
     replayed = load(save(Checked().eval(), torch.randn(2, 6, 4), "script", tmp_path / "m.pt")).module
     with pytest.raises(RuntimeError, match="four channels, please"):

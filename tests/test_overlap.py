@@ -268,6 +268,16 @@ def test_sharing_is_decided_as_by_enumeration(first, second):
         assert same_mapping(a, b) == (addresses(first) == addresses(second))
 
 
+def test_generated_code_without_recorded_lines_names_no_line_of_the_caller():
+    class Smear(nn.Module):
+        def forward(self, x):
+            return x[1:].copy_(x[:-1])
+
+    module = torch.fx.symbolic_trace(Smear())
+    (overlap,) = find_overlaps(module, (torch.randn(4),))
+    assert (overlap.file, overlap.line, overlap.source) == ("<unknown>", 0, "")
+
+
 def test_views_of_another_width_share_memory():
     x = torch.zeros(8)
     assert share_memory(x[:4].view(torch.uint8), x[3:])

@@ -72,8 +72,14 @@ def input_specs(program: torch.export.ExportedProgram) -> tuple[TensorSpec, ...]
     program states no upper bound, max is opt, because an unbounded range cannot be run.
 
     Raises:
-        SourceError: An input is not a tensor.
+        SourceError: An input is not a tensor, or inputs are nested or passed by keyword.
     """
+    arguments, keywords = program.call_spec.in_spec.children() if program.call_spec.in_spec else (None, None)
+    if arguments is None or keywords is None or not _is_flat(arguments) or keywords.num_leaves:
+        raise SourceError(
+            "the program takes nested inputs or keyword inputs",
+            hint="export it again with tensors as its only, positional inputs",
+        )
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     return tuple(_input_spec(str(name), values.get(str(name)), program) for name in program.graph_signature.user_inputs)
 
@@ -81,6 +87,10 @@ def input_specs(program: torch.export.ExportedProgram) -> tuple[TensorSpec, ...]
 def upper_bounds(program: torch.export.ExportedProgram) -> dict[str, int | None]:
     """Returns for every dynamic dimension the largest size the program allows, None where it states no bound."""
     return {str(symbol): _finite(limits.upper) for symbol, limits in program.range_constraints.items()}
+
+
+def _is_flat(arguments: Any) -> bool:
+    return all(child.is_leaf() for child in arguments.children())
 
 
 def _input_spec(name: str, value: Any, program: torch.export.ExportedProgram) -> TensorSpec:

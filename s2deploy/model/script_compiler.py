@@ -121,6 +121,8 @@ class Compiler:
         if list(node.blocks()) or node.kind() in ("prim::CallFunction", "prim::CallMethod", "prim::SetAttr"):
             _refuse(node, "is control flow or state that an exported graph cannot hold")
         names = _inputs(node)
+        if any(name in self._paths for name in names):
+            _refuse(node, "takes a TorchScript object, such as packed quantized weights, which no ONNX graph can hold")
         on_numbers = is_number(node, [name in self._numbers for name in names])
         computed = [name in self._numbers and self._numbers[name] is None for name in names]
         line = source_line(node)

@@ -6,12 +6,14 @@ import linecache
 import re
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[1])
+_RUNNER = (str(Path(__file__).with_name("__init__.py")), "_run")
 _RECORDED = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+)[^\n]*(?:\n(?P<source>(?!\s*File ")[^\n]*))?')
 
 
@@ -27,13 +29,16 @@ UNKNOWN = Line("<unknown>", 0, "")
 
 
 def from_stack() -> Line:
-    """Returns the innermost frame of the running Python stack that is neither torch's nor this package's."""
-    frame = sys._getframe(1)
-    while frame is not None:
+    """Returns the innermost frame inside the running model that is neither torch's nor this package's.
+
+    The search ends where this package called the model: frames further out belong to whoever runs the export.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != _RUNNER:
         file = frame.f_code.co_filename
         if not _is_internal(file):
             return Line(file, frame.f_lineno, linecache.getline(file, frame.f_lineno).strip())
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return UNKNOWN
 
 
