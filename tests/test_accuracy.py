@@ -225,6 +225,11 @@ def test_nothing_to_compare_on_is_an_error() -> None:
         compare(lambda feed: feed, lambda feed: feed, [])
 
 
+def test_sides_without_outputs_prove_nothing() -> None:
+    with pytest.raises(ValidationError, match="neither side has an output"):
+        compare(lambda _: {}, lambda _: {}, one_feed(x=np.ones(1)))
+
+
 def test_polygraphy_stays_silent(capfd: pytest.CaptureFixture[str]) -> None:
     compare(lambda feed: {"y": feed["x"]}, lambda feed: {"y": feed["x"] + 1}, one_feed(x=np.ones(3)))
     assert capfd.readouterr() == ("", "")

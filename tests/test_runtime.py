@@ -37,7 +37,7 @@ def test_a_session_describes_its_model(dynamic: Session) -> None:
     )
     assert [str(info) for info in dynamic.outputs] == ["total:batch,3:float32", "m::int64"]
     assert list(dynamic.metadata) == ["s2deploy.inputs"]
-    assert [str(spec) for spec in dynamic.specs()] == ["x:batch=2..8,3", "z:batch=2..8,3", "n::int64"]
+    assert [str(spec) for spec in dynamic.specs] == ["x:batch=2..8,3", "z:batch=2..8,3", "n::int64"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_wrong_inputs_are_refused_before_anything_runs(dynamic: Session, call, m
 
 def test_sizes_are_free_where_no_range_is_recorded(tmp_path: Path) -> None:
     session = load(small_models.save(small_models.perceptron("N"), tmp_path / "model.onnx"))
-    assert session.specs() == ()
+    assert session.specs == ()
     assert session(np.ones((1, 16), np.float32))["y"].shape == (1, 8)
 
 

@@ -72,7 +72,7 @@ def compare(
         on_feed: Called with each feed's label before it runs.
 
     Raises:
-        ValidationError: A side raised, or there is no feed.
+        ValidationError: A side raised, or there is no feed or no output.
     """
     tolerance = tolerance or Tolerance()
     results: list[FeedComparison] = []
@@ -97,17 +97,10 @@ def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: T
     ]
     key = f"feed {lazy.label}"
 
-    def judge(expected: Mapping[str, Array], found: Mapping[str, Array]) -> dict[str, _Verdict]:
-        names = [*expected.keys(), *(name for name in found.keys() if name not in expected)]  # noqa: SIM118
-        outputs = tuple(
-            judge_output(
-                name,
-                expected[name] if name in expected else None,  # noqa: SIM401
-                found[name] if name in found else None,  # noqa: SIM401
-                tolerance,
-            )
-            for name in names
-        )
+    def judge(expected: Any, found: Any) -> dict[str, _Verdict]:
+        left, right = dict(expected.items()), dict(found.items())
+        names = dict.fromkeys([*left, *right])
+        outputs = tuple(judge_output(name, left.get(name), right.get(name), tolerance) for name in names)
         # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,
         # which takes seconds and several times the memory of a large output.
         return {key: _Verdict(FeedComparison(lazy.label, lazy.sizes, shapes, outputs))}
@@ -116,6 +109,8 @@ def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: T
         ran = Comparator.run(runners, data_loader=[feed])
         accuracy = Comparator.compare_accuracy(ran, compare_func=judge)
     verdict: _Verdict = accuracy[0]["reference", "candidate"][0][key]
+    if not verdict.comparison.outputs:
+        raise ValidationError("there is nothing to compare: neither side has an output")
     return verdict.comparison
 
 

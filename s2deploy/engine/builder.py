@@ -83,9 +83,7 @@ def build(
     _check_call(model_path, target, precision, capabilities, fp16_io)
     toolchain = find_toolchain(target)
     if capabilities and toolchain.target is Target.TENSORRT:
-        raise CapabilityError(
-            "TensorRT builds for the GPU of this machine; it takes no compute capability", hint="add --target rtx"
-        )
+        raise _no_capabilities()
     asked = tuple(dict.fromkeys(map(capability.parse, capabilities)))
     check_output(plan_path, [model_path])
     source = onnx_file.read(model_path)
@@ -102,8 +100,8 @@ def build(
             network_path = scratch / "model.onnx"
             onnx_file.write(typed, network_path)
         request = Request(
-            model=str(network_path.resolve()),
-            plan=str(draft),
+            model=str(network_path.absolute()),
+            plan=str(draft.absolute()),
             rtx=toolchain.target is Target.RTX,
             capabilities=chosen,
             strongly_typed=dialect.strongly_typed,
@@ -139,9 +137,13 @@ def _check_call(
     if fp16_io and precision is not Precision.FP16:
         raise UsageError("--fp16-io makes the inputs and outputs of an fp16 engine float16", hint="add --fp16")
     if capabilities and target is Target.TENSORRT:
-        raise CapabilityError(
-            "TensorRT builds for the GPU of this machine; it takes no compute capability", hint="use --target rtx"
-        )
+        raise _no_capabilities()
+
+
+def _no_capabilities() -> CapabilityError:
+    return CapabilityError(
+        "TensorRT builds for the GPU of this machine; it takes no compute capability", hint="use --target rtx"
+    )
 
 
 def _typed(

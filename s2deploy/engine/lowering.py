@@ -100,11 +100,12 @@ def _lower_gelu(graph: ir.Graph, node: ir.Node) -> None:
 
     def constant(value: float) -> ir.Value:
         name = f"{node.name}_{value:.6g}"
-        root = graph.initializers
-        if name not in root:
+        initializers = graph.initializers
+        if name not in initializers:
             array = np.array(value, dtype=dtype.numpy())
-            root.add(ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape([]), type=x.type))
-        return root[name]
+            tensor = ir.tensor(array, name=name)
+            initializers.add(ir.Value(name=name, const_value=tensor, shape=ir.Shape([]), type=x.type))
+        return initializers[name]
 
     half = tape.op("Mul", [x, constant(0.5)])
     if _attribute(node, "approximate") == "tanh":
@@ -114,9 +115,8 @@ def _lower_gelu(graph: ir.Graph, node: ir.Node) -> None:
     else:
         bent = tape.op("Erf", [tape.op("Mul", [x, constant(1 / math.sqrt(2))])])
     result = tape.op("Mul", [half, tape.op("Add", [bent, constant(1.0)])])
-    for value in tape.nodes:
-        for output in value.outputs:
-            output.type, output.shape = x.type, x.shape
+    for made in tape.nodes:
+        made.outputs[0].type, made.outputs[0].shape = x.type, x.shape
     ir.convenience.replace_nodes_and_values(graph, node, [node], list(tape.nodes), [node.outputs[0]], [result])
 
 

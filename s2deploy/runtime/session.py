@@ -6,6 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -56,8 +57,9 @@ class Session(ABC):
     def close(self) -> None:
         """Frees the model; the session cannot be called afterwards."""
 
+    @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
-        """Returns the inputs as the artifact's metadata declares them; empty where it does not.
+        """The inputs as the artifact's metadata declares them; empty where it does not.
 
         Raises:
             ArtifactError: The metadata is damaged.
@@ -84,12 +86,13 @@ class Session(ABC):
 
         Raises:
             UsageError: A name is missing, unknown or given twice, or a dtype, rank or size does not fit.
+            ArtifactError: The artifact's metadata is damaged.
             S2DeployError: The runtime failed, or the session is closed.
         """
         named = bind(args, kwargs, self.inputs)
         tensors = [value for value in named.values() if is_torch(value)]
         feed = {name: from_torch(value) if is_torch(value) else value for name, value in named.items()}
-        outputs = self.run(check(feed, self.inputs, self.specs()))
+        outputs = self.run(check(feed, self.inputs, self.specs))
         if not tensors:
             return dict(outputs)
         return {name: to_torch(array, tensors[0].device) for name, array in outputs.items()}
