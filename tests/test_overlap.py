@@ -86,6 +86,22 @@ def test_overlaps_of_an_exported_program_come_from_its_recorded_lines():
     assert find_overlaps(program.module(), (x,)) == find_overlaps(module, (x,))
 
 
+def smear_twice(x):
+    x[1:] = x[:-1]
+    x[:-1] = x[1:]
+    return x
+
+
+def test_an_exported_program_knows_calls_only_by_the_line_in_forward():
+    class Calls(nn.Module):
+        def forward(self, x):
+            return smear_twice(x * 2)
+
+    program = torch.export.export(Calls(), (torch.randn(4),))
+    (overlap,) = find_overlaps(program.module(), (torch.randn(4),))
+    assert (overlap.source, overlap.count) == ("return smear_twice(x * 2)", 2)
+
+
 def test_a_line_that_runs_often_is_one_overlap_with_a_count():
     def roll(x):
         for _ in range(3):

@@ -43,7 +43,8 @@ class Compiler:
         self._parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
         self._self, *_ = (value.debugName() for value in graph.inputs())
         self._paths = {self._self: ""}
-        self._numbers: dict[str, Any] = {}
+        self._literals: dict[str, Any] = {}  # zero-dimensional constants, by the number they hold
+        self._sizes: set[str] = set()  # values TorchScript calls tensors that are numbers computed from sizes
         self._by_memory: dict[Any, torch.Tensor] = {}
         self.block = self._compile_block(graph)
 
@@ -65,7 +66,7 @@ class Compiler:
         steps += [
             Step(_as_tensor, (name,), (name,))
             for value, name in zip(block.outputs(), results, strict=True)
-            if name in self._numbers and value.type().kind() == "TensorType"
+            if name in self._sizes and value.type().kind() == "TensorType"
         ]
         return Block(steps, results)
 
@@ -77,7 +78,7 @@ class Compiler:
         value = output.toIValue()
         if isinstance(value, torch.Tensor):
             if value.dim() == 0 and not value.is_complex():
-                self._numbers[name] = value.item()
+                self._literals[name] = value.item()
             return [self._read(name, f"constant_{len(self.state)}", value)]
         # A device is where the model was saved from; here it is always the CPU.
         self.constants[name] = torch.device("cpu") if isinstance(value, torch.device) else value
@@ -99,11 +100,13 @@ class Compiler:
         return []
 
     def _read(self, name: str, path: str, tensor: torch.Tensor) -> Step:
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if path in self._parameters:
-            shared = self._by_memory.setdefault(place, torch.nn.Parameter(tensor.detach(), requires_grad=False))
-            tensor = shared
-        self.state.setdefault(path, tensor.detach() if path not in self._parameters else tensor)
+        if path not in self.state:
+            tensor = tensor.detach()
+            if path in self._parameters:
+                tensor = torch.nn.Parameter(tensor, requires_grad=False)
+            # A tied weight is one tensor under two names, and stays one.
+            place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            self.state[path] = self._by_memory.setdefault(place, tensor) if tensor.numel() else tensor
         return Step(operator.attrgetter(path), (self._self,), (name,))
 
     def _branch(self, node: torch.Node) -> Branch:
@@ -123,23 +126,25 @@ class Compiler:
         names = _inputs(node)
         if any(name in self._paths for name in names):
             _refuse(node, "takes a TorchScript object, such as packed quantized weights, which no ONNX graph can hold")
-        on_numbers = is_number(node, [name in self._numbers for name in names])
-        computed = [name in self._numbers and self._numbers[name] is None for name in names]
+        sizes = [name in self._sizes for name in names]
+        numbers = [size or name in self._literals for size, name in zip(sizes, names, strict=True)]
+        starts = node.kind() == "prim::NumToTensor"
+        on_numbers = (starts or any(sizes)) and is_number(node, numbers)
         line = source_line(node)
-        function = python_function(node, on_numbers and (any(computed) or node.kind() == "prim::NumToTensor"))
+        function = python_function(node, on_numbers)
         if function is None:
-            function = tensor_function(node, computed, str(line))
+            function = tensor_function(node, sizes, str(line))
         elif on_numbers:
-            self._numbers[_outputs(node)[0]] = None
-            function = _with_constants(function, [self._numbers.get(name) for name in names])
+            self._sizes.update(_outputs(node))
+            function = _with_literals(function, [self._literals.get(name) for name in names])
         return Step(calling_from(function, line), names, _outputs(node), is_unpack(node))
 
 
-def _with_constants(function: Callable[..., Any], numbers: list[Any]) -> Callable[..., Any]:
+def _with_literals(function: Callable[..., Any], literals: list[Any]) -> Callable[..., Any]:
     """Returns the function with constant tensors replaced by the numbers they hold."""
 
     def call(*values: Any) -> Any:
-        return function(*(v if n is None else n for v, n in zip(values, numbers, strict=True)))
+        return function(*(v if n is None else n for v, n in zip(values, literals, strict=True)))
 
     return call
 

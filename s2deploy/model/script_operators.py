@@ -59,7 +59,8 @@ def _extend(values: list[Any], others: list[Any]) -> None:
 
 
 def _tensor(data: Any, dtype: int | None = None, device: Any = None, requires_grad: bool = False) -> torch.Tensor:
-    return torch.tensor(data, dtype=None if dtype is None else _DTYPES[dtype])
+    code = None if dtype is None else _DTYPES[dtype]
+    return data.to(code or data.dtype) if isinstance(data, torch.Tensor) else torch.tensor(data, dtype=code)
 
 
 def _to(tensor: torch.Tensor, *options: Any) -> torch.Tensor:

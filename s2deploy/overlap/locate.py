@@ -43,7 +43,11 @@ def from_stack() -> Line:
 
 
 def from_node(node: torch.fx.Node) -> Line:
-    """Returns the user's line that torch.export recorded for a node of its graph."""
+    """Returns the user's line that torch.export recorded for a node of its graph.
+
+    It records frames of functions named ``forward`` only: a write in a function that forward calls is told by the
+    line of the call.
+    """
     recorded: Any = node.meta.get("stack_trace") or ""
     for match in reversed(list(_RECORDED.finditer(recorded))):
         if not _is_internal(match["file"]):
