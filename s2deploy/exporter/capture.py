@@ -19,6 +19,7 @@ from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.baked import check_program, remarks_on
 from s2deploy.exporter.constraints import constraint_error, free_dim
 from s2deploy.exporter.failures import depends_on_data, is_constraint_violation, tracing_error
+from s2deploy.exporter.provenance import every_user_line
 from s2deploy.exporter.sizes import attempts
 from s2deploy.specs import Dim, TensorSpec
 
@@ -88,7 +89,7 @@ def export(
     import torch
 
     arguments = bind(module, specs, sizes, dim_for)
-    with _silence(), torch.no_grad():
+    with _silence(), every_user_line(), torch.no_grad():
         return torch.export.export(
             module,
             arguments.args,

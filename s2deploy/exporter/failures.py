@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError, InputSpecError, S2DeployError
-from s2deploy.exporter.provenance import source_line
+from s2deploy.exporter.provenance import is_library, source_line
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -127,19 +127,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _user_line(error: Exception) -> str | None:
     """Returns the innermost line of the user's code in a traceback, as ``file.py:LINE: source``."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
     if not frames or frames[-1].lineno is None:
         return None
     frame = frames[-1]
     source = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
     return f"{Path(frame.filename).name}:{frame.lineno}: {source}"
-
-
-def _is_library(file: str) -> bool:
-    import torch
-
-    here = str(Path(__file__).parent)
-    return file.startswith((str(Path(torch.__file__).parent), here, "<")) or "onnxscript" in file
 
 
 def _first_paragraph(error: BaseException) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +17,27 @@ SOURCE = "s2deploy.source"
 """Key of a node's metadata: the line of Python that caused it."""
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\](\w+)")
+
+
+@contextmanager
+def every_user_line() -> Iterator[None]:
+    """Makes torch.export record the lines of functions that forward calls, not those of forward alone.
+
+    torch keeps a frame that is called ``forward`` or belongs to a function registered as an anchor. Inside this context
+    every function outside torch is one; where torch has no anchors, the lines are those of forward.
+    """
+    from torch.fx import proxy
+
+    anchors = getattr(proxy, "_STACK_TRACE_ANCHORS", None)
+    if anchors is None:
+        yield
+        return
+    try:
+        proxy._STACK_TRACE_ANCHORS = _UserFunctions()
+        yield
+    finally:
+        proxy._STACK_TRACE_ANCHORS = anchors
 
 
 def keep_source_lines(model: ir.Model) -> None:
@@ -41,11 +65,27 @@ def keep_source_lines(model: ir.Model) -> None:
 @cache
 def source_line(stack_trace: str) -> str | None:
     """Returns the innermost line outside torch in a stack trace as torch.export writes it, as ``file.py:LINE``."""
-    import torch
-
-    library = str(Path(torch.__file__).parent)
-    frames = [(file, line) for file, line in _FRAME.findall(stack_trace) if not file.startswith(library)]
+    frames = [(file, line) for file, line in _FRAME.findall(stack_trace) if not is_library(file)]
     if not frames:
         return None
     file, line = frames[-1]
     return f"{Path(file).name}:{line}"
+
+
+@cache
+def is_library(file: str) -> bool:
+    """Whether a source file belongs to Python, torch, torch's ONNX exporter or this package."""
+    path = Path(file)
+    if file.startswith("<") or path.is_relative_to(Path(__file__).parents[1]):
+        return True
+    installed = _INSTALLED.search(file)
+    if installed:
+        return installed[1] in ("torch", "onnxscript", "onnx_ir", "sympy")
+    return not path.is_absolute() or path.is_relative_to(Path(traceback.__file__).parent)
+
+
+class _UserFunctions(set[tuple[str, str]]):
+    """The file and name of every function outside torch and this package."""
+
+    def __contains__(self, function: object) -> bool:
+        return isinstance(function, tuple) and not is_library(function[0])

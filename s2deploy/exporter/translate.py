@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
+from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs
 from s2deploy.exporter.operators import translation_table
@@ -103,6 +104,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             result: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
             self.decomposed = result.graph
             _keep_tensors(result)
+            make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
             make_bounds_constant(result.graph_module)
             return result
