@@ -66,6 +66,7 @@ def to_fp16(model: ir.Model, *, keep_io: bool = True) -> HalfModel:
             )
     model = _normalise(model)
     remarks = tuple(_unrepresentable(model))
+    given = {node.name for node in model.graph.all_nodes()}
     exact = {node.name for node in _shape_arithmetic(model.graph) if node.name is not None}
     try:
         typed = ir.from_proto(_convert(ir.to_proto(model), keep_io, exact))
@@ -73,7 +74,7 @@ def to_fp16(model: ir.Model, *, keep_io: bool = True) -> HalfModel:
         raise BuildError(
             f"the model cannot be typed for fp16: {type(error).__name__}: {error}", hint="build it without --fp16"
         ) from error
-    _drop_round_trips(typed.graph)
+    _drop_round_trips(typed.graph, given)
     _finish(typed)
     _check_heavy(typed)
     _check_loads(typed)
@@ -171,16 +172,23 @@ def _unrepresentable(model: ir.Model) -> Iterator[str]:
         yield f"not a number, in float32 already: {_names(invalid)}"
 
 
-def _drop_round_trips(graph: ir.Graph) -> None:
-    """Connects float32 nodes directly where the converter put a cast to float16 and one back between them."""
+def _drop_round_trips(graph: ir.Graph, given: set[str | None]) -> None:
+    """Connects float32 nodes directly where the converter put a cast to float16 and one back between them.
+
+    Args:
+        graph: The typed graph.
+        given: Names of the nodes that are not the converter's.
+    """
     import onnx_ir as ir
 
     for node in graph:
         if node.op_type != "Cast" or node.attributes.get_int("to") != ir.DataType.FLOAT:
             continue
         source = node.inputs[0].producer() if node.inputs[0] is not None else None
-        exact = source.inputs[0] if source is not None and _is_converters_cast(source) else None
-        if exact is None:
+        if source is None or source.op_type != "Cast" or source.name in given:
+            continue
+        exact = source.inputs[0]
+        if exact is None or source.attributes.get_int("to") != ir.DataType.FLOAT16:
             continue
         back = node.outputs[0]
         if not back.is_graph_output():
@@ -189,11 +197,6 @@ def _drop_round_trips(graph: ir.Graph) -> None:
             exact.name, back.name = back.name, exact.name
             exact.type, exact.shape = back.type, back.shape
             back.replace_all_uses_with(exact, replace_graph_outputs=True)
-
-
-def _is_converters_cast(node: ir.Node) -> bool:
-    name = node.name or ""
-    return node.op_type == "Cast" and (name.endswith("_cast_to_fp16_node") or name.startswith("graph_input_cast"))
 
 
 def _check_heavy(model: ir.Model) -> None:
