@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from s2deploy.model import Loaded
     from s2deploy.overlap import Overlap
 
-_OVERLAPPING = 4
+_OVERLAPPING = 3
 
 
 def torch_side(module: torch.nn.Module, specs: Sequence[TensorSpec], outputs: Sequence[str]) -> Callable[[Feed], Feed]:
