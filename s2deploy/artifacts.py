@@ -32,8 +32,10 @@ def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int =
     if output.is_dir():
         raise UsageError(f"{output} is a folder", hint=f"name a file in it: -o {output / 'model.onnx'}")
     if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise UsageError(f"the output folder {folder} {problem}", hint=f"create it: mkdir -p {folder}")
+        problem, hint = "does not exist", f"create it: mkdir -p {folder}"
+        if folder.exists():
+            problem, hint = "is a file", "name a file in a folder"
+        raise UsageError(f"the output folder {folder} {problem}", hint=hint)
     for source in sources:
         if source.resolve() == output.resolve():
             raise UsageError(f"the output {output} would overwrite what it is made from", hint="give -o another name")

@@ -13,7 +13,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from s2deploy.errors import ArtifactError, S2DeployError
+from s2deploy.errors import ArtifactError, S2DeployError, UsageError
 from s2deploy.specs import TensorSpec, Tolerance, parse_inputs
 
 PREFIX = "s2deploy."
@@ -118,12 +118,13 @@ def read_metadata(path: Path) -> Metadata:
     """Reads the metadata of an exported ONNX file without loading its external data.
 
     Raises:
-        ArtifactError: The file is missing, is not ONNX, or was not written by s2deploy.
+        UsageError: There is no such file.
+        ArtifactError: The file is not ONNX, or was not written by s2deploy.
     """
     import onnx
 
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", hint="export the model first: s2deploy export MODEL -o model.onnx")
+        raise UsageError(f"{path}: no such file", hint="export the model first: s2deploy export MODEL -o model.onnx")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no stable public home

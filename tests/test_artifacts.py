@@ -23,7 +23,7 @@ def test_a_good_output_passes_and_leaves_no_trace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing/model.onnx", "does not exist"), ("file/model.onnx", "is not a folder"), (".", "is a folder")],
+    [("missing/model.onnx", "does not exist"), ("file/model.onnx", "is a file"), (".", "is a folder")],
 )
 def test_an_output_without_a_folder_is_wrong_usage(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "file").touch()

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from s2deploy.errors import ArtifactError
+from s2deploy.errors import ArtifactError, UsageError
 from s2deploy.metadata import Metadata, installed_versions, read_metadata
 from s2deploy.specs import Tolerance, parse_inputs
 
@@ -69,11 +69,15 @@ def test_damaged_metadata_is_an_artifact_error(broken: str) -> None:
         Metadata.from_props(METADATA.to_props() | dict.fromkeys(("s2deploy.inputs", "s2deploy.source"), broken), path)
 
 
-@pytest.mark.parametrize("content", [None, b"not onnx at all", b""])
-def test_an_unreadable_file_is_an_artifact_error(tmp_path: Path, content: bytes | None) -> None:
+def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        read_metadata(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("content", [b"not onnx at all", b""])
+def test_an_unreadable_file_is_an_artifact_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(ArtifactError):
         read_metadata(path)
 

@@ -10,10 +10,13 @@ import click
 from s2deploy.cli.command import FILE, Command
 from s2deploy.cli.parameters import reporter_for
 
+_INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file was exported with."
+
 
 @click.command(cls=Command)
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The plan to write; its sidecar is OUTPUT.json.")
+@click.option("--input", "inputs", metavar="NAME:DIM,...", multiple=True, help=_INPUT_HELP)
 @click.option("--target", type=click.Choice(["rtx", "tensorrt"]), help="Default: what this machine has.")
 @click.option("--fp16", is_flag=True, help="Compute in half precision; inputs and outputs stay float32.")
 @click.option("--fp16-io", is_flag=True, help="Half-precision inputs and outputs too.")

@@ -92,4 +92,5 @@ def _describe(loaded: sources.Loaded) -> str:
     if loaded.module is None:
         return f"{kind} file, {format_bytes(weight_bytes(loaded))}"
     count = sum(parameter.numel() for parameter in loaded.module.parameters())
-    return f"{kind}, {count / 1e6:.1f} M parameters, {format_bytes(weight_bytes(loaded))}"
+    parameters = f"{count / 1e6:.1f} M" if count >= 100_000 else str(count)
+    return f"{kind}, {parameters} parameters, {format_bytes(weight_bytes(loaded))}"

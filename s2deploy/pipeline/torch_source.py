@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2deploy.errors import InputSpecError
+from s2deploy.errors import InputSpecError, UsageError
 from s2deploy.feeds import Array, Feed, random_feed
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
@@ -59,13 +59,18 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         reporter: Told about the stages.
 
     Raises:
-        InputSpecError: The number of inputs is not what forward takes.
+        UsageError: The opset cannot be written, or the number of inputs is not what forward takes.
         ValidationError: The model raised in forward.
         ExportError: The model cannot be captured or translated.
     """
     from s2deploy.exporter import check_program, to_onnx
+    from s2deploy.exporter.translate import OPSETS
     from s2deploy.pipeline.writes import count_writes
 
+    if opset not in OPSETS:
+        raise UsageError(
+            f"opset {opset} cannot be written for a PyTorch model", hint=f"use --opset {OPSETS[0]} to {OPSETS[-1]}"
+        )
     module = loaded.module
     assert module is not None  # only an ONNX source has none
     if loaded.program is not None:
