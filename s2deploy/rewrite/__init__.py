@@ -67,11 +67,10 @@ Pass = Callable[[ir.Model, Context], None]
 
 
 def prepare(model: ir.Model, _: Context) -> None:
-    """Inlines local functions, makes constants initializers, and infers what shapes ONNX itself can infer."""
+    """Inlines local functions and makes constants initializers."""
     if model.functions:
         common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
 def movement(model: ir.Model, context: Context) -> None:

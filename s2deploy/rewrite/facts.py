@@ -17,7 +17,7 @@ from s2deploy.rewrite.constants import constant_tiling, scalar_of
 from s2deploy.rewrite.contents import Ramp, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, Poly, UndecidedError, dimension, parse
 from s2deploy.rewrite.regions import Tiling
-from s2deploy.rewrite.shapes import infer_shapes
+from s2deploy.rewrite.shapes import element_type, infer_shapes
 from s2deploy.rewrite.tree import Cut, Node, count_boxes
 
 _INTEGERS = frozenset(
@@ -123,6 +123,10 @@ class Interpretation:
             self._tilings[value] = constant_tiling(value, value.const_value)
             return self._tilings[value]
         return Tiling.whole(value, shape)
+
+    def is_understood(self, value: ir.Value) -> bool:
+        """Whether a value is data movement or integers known by formula."""
+        return value in self._tilings
 
     def is_arithmetic(self, value: ir.Value) -> bool:
         """Whether every element of a value is an integer known by formula."""
@@ -252,6 +256,9 @@ class Interpretation:
         for value, tiling in zip(node.outputs, tilings, strict=False):
             self._tilings[value] = tiling
             self._shapes[value] = tiling.shape
+            dtype = element_type(node) if value.type is None else None
+            if dtype is not None:
+                value.type = ir.TensorType(dtype)
         self.moved.add(node)
 
     def set_shape(self, node: ir.Node, value: ir.Value, inferred: Shape | None) -> None:

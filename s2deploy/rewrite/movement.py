@@ -76,11 +76,11 @@ class _Composition:
 
     def run(self) -> MovementResult:
         moved = [node for node in self._graph if node in self._facts.moved]
-        arithmetic = {node for node in moved if all(self._facts.is_arithmetic(v) for v in node.outputs)}
+        arithmetic = {node for node in moved if all(map(self._facts.is_arithmetic, node.outputs))}
         for node in moved:
             if node not in arithmetic:
                 for value in node.outputs:
-                    if self._is_needed(value):
+                    if self._facts.is_understood(value) and self._is_needed(value):
                         self._reconsider(node, value)
         for node in moved:
             if node in arithmetic:
@@ -191,7 +191,7 @@ class _Composition:
         return found
 
     def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
-        shapes = {v: self._facts.shape(v) for node in nodes for v in node.outputs}
+        shapes = {v: self._facts.shape(v) for node in nodes for v in node.outputs if self._facts.is_understood(v)}
         return sum(node_cost(node, shapes, self._sizes) for node in nodes)
 
     def _cost_of(self, expression: Expression) -> float:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from s2deploy.rewrite.constants import scalar_of
-from s2deploy.rewrite.contents import Content, Ramp, Scalar, Shape
+from s2deploy.rewrite.constants import array_of, scalar_of
+from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
 from s2deploy.rewrite.facts import Interpretation, NotMovementError, Rule
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.rules_movement import broadcast, constant_ramp, int_attribute
-from s2deploy.rewrite.tree import Node, joined
+from s2deploy.rewrite.tree import Cut, Node, joined
 
 _LONGEST_VECTOR = 64
+_INTEGRAL = frozenset(dtype for dtype in ir.DataType if dtype.is_integer() or dtype == ir.DataType.BOOL)
 
 Combine = Callable[[Bounds, Ramp, Ramp], Ramp]
 
@@ -59,7 +60,7 @@ def constant_of_shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     """``ConstantOfShape(shape, value)``."""
     sizes = facts.integers(node.inputs[0])
     value = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else np.zeros(1, np.float32)
-    if value.dtype.kind in "iub":
+    if value.dtype.kind in "iub" and value.dtype.name.startswith(("int", "uint", "bool")):
         content: Content = Ramp(int(value.reshape(-1)[0]), (0,) * len(sizes))
     else:
         scalar = scalar_of(value)
@@ -69,20 +70,43 @@ def constant_of_shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
 
 
 def cast(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``Cast(x, to)`` from integers to integers that hold them, or of booleans."""
-    to = ir.DataType(node.attributes["to"].as_int())
-    data = facts.tiling(node.inputs[0])
-    if not facts.is_integer(node.inputs[0]):
-        raise NotMovementError("a cast of floating-point values")
-    if to in (ir.DataType.INT64, ir.DataType.INT32):
-        return [data.map(_require_ramp)]
-    if to == ir.DataType.BOOL:
-        return [data.map(lambda content, _: _truth(facts.bounds, content))]
-    value = constant_ramp(data)
-    scalar = scalar_of(np.asarray(value).astype(to.numpy())) if isinstance(value, int) else None
-    if scalar is None:
-        raise NotMovementError("a cast of values that are not known")
-    return [Tiling.of(scalar, data.shape)]
+    """``Cast(x, to)`` of known integers, booleans and constants."""
+    return [_cast(facts, node, ir.DataType(node.attributes["to"].as_int()))]
+
+
+def cast_like(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``CastLike(x, target)`` of known integers, booleans and constants."""
+    like = node.inputs[1]
+    if like is None or like.dtype is None:
+        raise NotMovementError("the type to cast to is not known")
+    return [_cast(facts, node, like.dtype)]
+
+
+def _cast(facts: Interpretation, node: ir.Node, to: ir.DataType) -> Tiling:
+    value = node.inputs[0]
+    data = facts.tiling(value)
+    if value is not None and value.dtype == to:
+        return data
+    if to == ir.DataType.BOOL and facts.is_integer(value):
+        return data.map(lambda content, _: _truth(facts.bounds, content))
+    if to in (ir.DataType.INT64, ir.DataType.INT32) and facts.is_integer(value):
+        return data.map(_require_ramp)
+    content = data.root
+    if value is None or value.dtype is None or not _is_known_constant(content):
+        raise NotMovementError("a cast of values that are computed at run time")
+    assert not isinstance(content, (Cut, Read))
+    element = array_of(content, value.dtype).astype(to.numpy())
+    if to in _INTEGRAL:
+        return Tiling.of(Ramp(int(element), (0,) * data.rank), data.shape)
+    scalar = scalar_of(element)
+    assert scalar is not None
+    return Tiling.of(scalar, data.shape)
+
+
+def _is_known_constant(content: Node) -> bool:
+    return isinstance(content, Scalar) or (
+        isinstance(content, Ramp) and content.is_constant and isinstance(content.base, int)
+    )
 
 
 def elementwise(combine: Combine) -> Rule:

@@ -80,6 +80,38 @@ def split(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
             if part is None:
                 raise NotMovementError(f"a size of {total} does not split into {count} equal parts in general")
             sizes = [part] * count
+    return _parts(facts, data, axis, sizes)
+
+
+def split_to_sequence(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``SplitToSequence(x, split)``: the sequence is no tensor, but `sequence_at` knows its parts."""
+    facts.tiling(node.inputs[0])
+    return []
+
+
+def sequence_at(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+    """``SequenceAt(SplitToSequence(x, split), position)``."""
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if producer is None or producer.op_type != "SplitToSequence" or producer not in facts.moved:
+        raise NotMovementError("an element of a sequence that no split made")
+    (position,) = facts.integers(node.inputs[1])
+    data = facts.tiling(producer.inputs[0])
+    axis = int_attribute(producer, "axis", 0) % data.rank
+    total = data.shape[axis]
+    keep = len(producer.inputs) > 1 or int_attribute(producer, "keepdims", 1) == 1
+    sizes: Sequence[Coord] | None = _optional_integers(facts, producer, 1)
+    if sizes is None or facts.shape(producer.inputs[1]) == ():
+        chunk = 1 if sizes is None else sizes[0]
+        if not isinstance(total, int) or not isinstance(chunk, int) or chunk < 1:
+            raise NotMovementError("into how many parts a tensor is split is not known")
+        sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
+    if not isinstance(position, int):
+        raise NotMovementError("the position in a sequence is computed at run time")
+    part = _parts(facts, data, axis, sizes)[position]
+    return [part if keep else part.drop_axes([axis])]
+
+
+def _parts(facts: Interpretation, data: Tiling, axis: int, sizes: Sequence[Coord]) -> list[Tiling]:
     parts: list[Tiling] = []
     start: Coord = 0
     for size in sizes:

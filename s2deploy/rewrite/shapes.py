@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from s2deploy.rewrite.facts import Interpretation
 
 _LARGEST_DATA = 1024
+_GIVE_BOOLEANS = frozenset({"And", "Equal", "Less", "LessOrEqual", "Not", "Or"})
+_GIVE_SIZES = frozenset({"NonZero", "Shape", "Size"})
+_LIKE_THE_SECOND = frozenset({"CastLike", "Where"})
 
 
 def infer_shapes(facts: Interpretation, node: ir.Node) -> None:
@@ -27,14 +30,34 @@ def infer_shapes(facts: Interpretation, node: ir.Node) -> None:
         return
     inferred = _inferred(facts, node)
     for value in node.outputs:
-        facts.set_shape(node, value, inferred.get(value.name or ""))
+        dtype, shape = inferred.get(value.name or "", (None, None))
+        if value.type is None and dtype is not None:
+            value.type = ir.TensorType(dtype)
+        facts.set_shape(node, value, shape)
+
+
+def element_type(node: ir.Node) -> ir.DataType | None:
+    """Returns the element type of what a movement or integer operator gives, as its specification states it."""
+    if node.op_type in _GIVE_BOOLEANS:
+        return ir.DataType.BOOL
+    if node.op_type in _GIVE_SIZES:
+        return ir.DataType.INT64
+    if node.op_type == "Cast":
+        return ir.DataType(node.attributes["to"].as_int())
+    if node.op_type == "ConstantOfShape":
+        return node.attributes["value"].as_tensor().dtype if "value" in node.attributes else ir.DataType.FLOAT
+    model = node.inputs[1 if node.op_type in _LIKE_THE_SECOND else 0]
+    if node.op_type == "SequenceAt":
+        producer = model.producer() if model is not None else None
+        model = producer.inputs[0] if producer is not None else None
+    return None if model is None else model.dtype
 
 
 def _is_fixed(value: ir.Value) -> bool:
-    return value.shape is not None and all(isinstance(size, int) for size in value.shape)
+    return value.dtype is not None and value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
-def _inferred(facts: Interpretation, node: ir.Node) -> dict[str, Shape]:
+def _inferred(facts: Interpretation, node: ir.Node) -> dict[str, tuple[ir.DataType, Shape | None]]:
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:
@@ -60,7 +83,11 @@ def _inferred(facts: Interpretation, node: ir.Node) -> dict[str, Shape]:
         )
     except Exception:  # ONNX raises several kinds for operators without inference; the annotation remains
         return {}
-    return {name: _shape(proto) for name, proto in outputs.items() if proto.tensor_type.HasField("shape")}
+    return {
+        name: (ir.DataType(proto.tensor_type.elem_type), _shape(proto) if proto.tensor_type.HasField("shape") else None)
+        for name, proto in outputs.items()
+        if proto.HasField("tensor_type")
+    }
 
 
 def _shape(proto: onnx.TypeProto) -> Shape:
