@@ -158,4 +158,4 @@ def s2mlpv2_tiny(num_classes: int = 10, seed: int = 0) -> S2MLPv2:
     """Builds a model of the same structure that is small enough for a quick look or a test."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return S2MLPv2(channels=(16, 32), depths=(1, 2), num_classes=num_classes)
+        return S2MLPv2(channels=(16, 32), depths=(1, 1), num_classes=num_classes)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from s2deploy.errors import InputSpecError, UsageError
 from s2deploy.exporter.naming import input_shapes
+from s2deploy.exporter.provenance import source_line
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
     import torch
+    from torch.fx import Node
 
 
 def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> None:
@@ -64,19 +66,51 @@ def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorS
 
 def remarks_on(program: torch.export.ExportedProgram) -> tuple[str, ...]:
     """Returns what running the program changes besides its outputs; ONNX keeps none of it."""
-    remarks = []
     signature = program.graph_signature
-    for name in dict.fromkeys(signature.user_inputs_to_mutate.values()):
-        remarks.append(
-            f"forward writes into its input {name}; the ONNX model computes with the written values "
-            "and leaves the caller's array as it is"
-        )
-    for name in dict.fromkeys(signature.buffers_to_mutate.values()):
-        remarks.append(
-            f"forward changes the buffer {name}; an ONNX model keeps no state, so every run starts from the value "
-            "in the file"
-        )
-    return tuple(remarks)
+    inputs, buffers = set(signature.user_inputs), signature.inputs_to_buffers
+    remarks: dict[str, str] = {}
+    for node in program.graph.nodes:
+        written = _written(node)
+        root = None if written is None else _root(written)
+        if root is None or root.name in remarks:
+            continue
+        line = source_line(node.meta.get("stack_trace") or "")
+        at = f"{line}: " if line else ""
+        if root.name in inputs:
+            remarks[root.name] = (
+                f"{at}forward writes into its input {root.name}; the ONNX model computes with the written values and "
+                "leaves the caller's array as it is"
+            )
+        elif root.name in buffers:
+            remarks[root.name] = (
+                f"{at}forward changes the buffer {buffers[root.name]}; an ONNX model keeps no state, so every run "
+                "starts from the value in the file"
+            )
+    return tuple(remarks.values())
+
+
+def _written(node: Node) -> Node | None:
+    """Returns the tensor that a node writes in place."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return None
+    for argument, value in zip(schema.arguments, node.args, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            return value if isinstance(value, type(node)) else None
+    return None
+
+
+def _root(tensor: Node) -> Node | None:
+    """Returns the program's input whose memory a tensor is; None where it has memory of its own."""
+    node = tensor
+    while node.op != "placeholder":
+        schema = getattr(node.target, "_schema", None)
+        aliased = [a.alias_info is not None for a in schema.arguments] if schema is not None else []
+        source = node.args[aliased.index(True)] if True in aliased else None
+        if not isinstance(source, type(node)):
+            return None
+        node = source
+    return node
 
 
 def _input_values(program: torch.export.ExportedProgram) -> list[torch.Tensor]:

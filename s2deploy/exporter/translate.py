@@ -22,6 +22,7 @@ from s2deploy.exporter.operators import translation_table
 from s2deploy.exporter.provenance import keep_source_lines
 from s2deploy.exporter.rolls import unroll
 from s2deploy.exporter.slices import make_bounds_constant
+from s2deploy.exporter.splits import gather_by_one_index, split_by_slices
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             _keep_tensors(result)
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
+            split_by_slices(result.graph_module)
+            gather_by_one_index(result.graph_module)
             make_bounds_constant(result.graph_module)
             return result
 
