@@ -105,7 +105,18 @@ def floor_divide(coord: Coord, divisor: Coord) -> Coord:
     if isinstance(coord, int) and isinstance(divisor, int) and divisor:
         return coord // divisor
     exact = divide(coord, divisor)
-    return dimension(f"({coord})//({divisor})") if exact is None else exact
+    if exact is not None:
+        return exact
+    if not isinstance(divisor, int) or divisor < 1:
+        return dimension(f"({coord})//({divisor})")
+    # Whole multiples of the divisor leave the quotient: (6*h + 5) // 3 is 2*h + 1.
+    whole = _poly({monomial: coefficient // divisor * divisor for monomial, coefficient in _terms(coord)})
+    rest = coord - whole
+    return _divided(whole, divisor) + (0 if isinstance(rest, int) else dimension(f"({rest})//({divisor})"))
+
+
+def _divided(coord: Coord, divisor: int) -> Coord:
+    return _poly({monomial: coefficient // divisor for monomial, coefficient in _terms(coord)})
 
 
 def parse(text: str) -> Coord:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.expressions import Expression, Fill, Source, Squeeze, Unsqueeze, elements
+from s2deploy.rewrite.expressions import Expression, Fill, Reshape, Source, Squeeze, Unsqueeze, elements
 
 _DISPATCH = 2.0
 _VIEW = 1.0
@@ -25,7 +25,7 @@ def expression_cost(expression: Expression, sizes: Mapping[str, int]) -> float:
         return 0.0
     if isinstance(expression, Fill) and all(isinstance(size, int) for size in expression.shape):
         return 0.0
-    if isinstance(expression, (Squeeze, Unsqueeze)):
+    if isinstance(expression, (Reshape, Squeeze, Unsqueeze)):
         return _VIEW
     return _DISPATCH + elements(expression.shape, sizes) / _ELEMENTS_PER_DISPATCH
 

@@ -21,6 +21,7 @@ from s2deploy.rewrite.expressions import (
     Expression,
     Fill,
     Pad,
+    Reshape,
     Slice,
     Source,
     Squeeze,
@@ -29,6 +30,7 @@ from s2deploy.rewrite.expressions import (
     Window,
 )
 from s2deploy.rewrite.regions import Tiling
+from s2deploy.rewrite.strides import Interleaved
 from s2deploy.rewrite.tree import Cut, Node, boxes, renamed
 
 ShapeOf = Callable[[Hashable], Shape]
@@ -47,14 +49,16 @@ class _Frame:
     grown: frozenset[int]
 
 
-def emit(bounds: Bounds, tiling: Tiling, shape_of: ShapeOf) -> Expression:
-    """Returns an expression of the tiling's value.
+def emit(bounds: Bounds, tiling: Tiling | Interleaved, shape_of: ShapeOf) -> Expression:
+    """Returns an expression of a tensor's value.
 
     Args:
         bounds: What is known of the named dimensions.
         tiling: The tensor.
         shape_of: Gives the shape of each source the tiling reads.
     """
+    if isinstance(tiling, Interleaved):
+        return Reshape(emit(bounds, tiling.tiling, shape_of), tiling.shape)
     straight = tiling.straight()
     root = arranged(bounds, straight.root, straight.shape)
     return _emit(root, straight.shape, shape_of)

@@ -68,6 +68,14 @@ class Unsqueeze:
 
 
 @dataclass(frozen=True)
+class Reshape:
+    """A tensor whose split axes are one again."""
+
+    of: Expression
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Expand:
     """A tensor broadcast to a shape of the same rank."""
 
@@ -103,7 +111,7 @@ class Fill:
     shape: Shape
 
 
-Expression: TypeAlias = "Source | Slice | Transpose | Squeeze | Unsqueeze | Expand | Concat | Pad | Fill"
+Expression: TypeAlias = "Source | Slice | Transpose | Squeeze | Unsqueeze | Reshape | Expand | Concat | Pad | Fill"
 
 
 def operands(expression: Expression) -> tuple[Expression, ...]:

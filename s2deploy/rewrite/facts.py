@@ -14,10 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from s2deploy.rewrite.constants import constant_tiling, scalar_of
-from s2deploy.rewrite.contents import Ramp, Shape
+from s2deploy.rewrite.contents import Ramp, Scalar, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, Poly, UndecidedError, dimension, parse
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import element_type, infer_shapes
+from s2deploy.rewrite.strides import Interleaved
 from s2deploy.rewrite.tree import Cut, Node, count_boxes
 
 _INTEGERS = frozenset(
@@ -34,7 +35,7 @@ class NotMovementError(Exception):
     """The node is not data movement; the message says why, in the words of a refusal."""
 
 
-Rule = Callable[["Interpretation", ir.Node], Sequence[Tiling]]
+Rule = Callable[["Interpretation", ir.Node], "Sequence[Tiling | Interleaved]"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Interpretation:
         self._refusable = refusable
         self._shapes: dict[ir.Value, Shape | None] = {}
         self._tilings: dict[ir.Value, Tiling] = {}
+        self._interleaved: dict[ir.Value, Interleaved] = {}
+        self._absorbed: set[tuple[ir.Value, ir.Node]] = set()
         self._arithmetic: dict[ir.Value, bool] = {}
         self._anchors: frozenset[ir.Value] | None = frozenset()
         self._unknown = 0
@@ -124,9 +127,30 @@ class Interpretation:
             return self._tilings[value]
         return Tiling.whole(value, shape)
 
-    def is_understood(self, value: ir.Value) -> bool:
-        """Whether a value is data movement or integers known by formula."""
-        return value in self._tilings
+    def is_constant(self, value: ir.Value) -> bool:
+        """Whether every element of a value is one known constant."""
+        tiling = self._tilings.get(value)
+        return tiling is not None and isinstance(tiling.root, (Ramp, Scalar))
+
+    def interleaved(self, value: ir.Value | None) -> Interleaved | None:
+        """Returns the split form of a value that assignments with a step gave, None for any other."""
+        anchored = self._anchors is None or value in self._anchors
+        return None if value is None or anchored else self._interleaved.get(value)
+
+    def absorb(self, value: ir.Value | None, node: ir.Node) -> None:
+        """Records that a node goes on in the split form of a value, so that it does not read the value itself."""
+        if value is not None:
+            self._absorbed.add((value, node))
+
+    def understood(self, value: ir.Value) -> Tiling | Interleaved | None:
+        """Returns a value as data movement or known integers, None where it is a source."""
+        return self._interleaved.get(value) or self._tilings.get(value)
+
+    def reads(self, node: ir.Node, value: ir.Value) -> bool:
+        """Whether a node needs a value to exist: it is no movement, or reads what assignments with a step gave."""
+        if node not in self.moved:
+            return True
+        return value in self._interleaved and (value, node) not in self._absorbed
 
     def is_arithmetic(self, value: ir.Value) -> bool:
         """Whether every element of a value is an integer known by formula."""
@@ -190,7 +214,7 @@ class Interpretation:
                         found.setdefault(monomial[0], (value, axis))
         return found
 
-    def local(self, node: ir.Node) -> Sequence[Tiling]:
+    def local(self, node: ir.Node) -> Sequence[Tiling | Interleaved]:
         """Returns the tilings of a node's outputs in terms of its own inputs instead of their sources."""
         self._anchors = None
         try:
@@ -222,7 +246,7 @@ class Interpretation:
         if node.op_type in self._refusable:
             self.refusals.append(Refusal(node.name or "", node.op_type, reason))
 
-    def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Tiling]:
+    def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Tiling | Interleaved]:
         """Composes through the inputs, unless reading an input that is computed anyway takes fewer boxes."""
         composed = rule(self, node)
         anchors = frozenset(
@@ -232,7 +256,7 @@ class Interpretation:
         )
         if not anchors:
             return composed
-        boxes = sum(count_boxes(tiling.root, _COUNT_LIMIT) for tiling in composed)
+        boxes = sum(map(_boxes, composed))
         if boxes <= len(composed):
             return composed
         self._anchors = anchors
@@ -240,8 +264,7 @@ class Interpretation:
             local = rule(self, node)
         finally:
             self._anchors = frozenset()
-        fewer = sum(count_boxes(tiling.root, _COUNT_LIMIT) for tiling in local) < boxes
-        return local if fewer else composed
+        return local if sum(map(_boxes, local)) < boxes else composed
 
     def is_needed(self, value: ir.Value) -> bool:
         """Whether a value must exist: it is an output, or something other than movement or Shape reads it."""
@@ -252,9 +275,12 @@ class Interpretation:
             for use in value.uses()
         )
 
-    def _adopt(self, node: ir.Node, tilings: Sequence[Tiling]) -> None:
+    def _adopt(self, node: ir.Node, tilings: Sequence[Tiling | Interleaved]) -> None:
         for value, tiling in zip(node.outputs, tilings, strict=False):
-            self._tilings[value] = tiling
+            if isinstance(tiling, Interleaved):
+                self._interleaved[value] = tiling
+            else:
+                self._tilings[value] = tiling
             self._shapes[value] = tiling.shape
             dtype = element_type(node) if value.type is None else None
             if dtype is not None:
@@ -295,6 +321,11 @@ class Interpretation:
 def _is_generated(size: Coord) -> bool:
     """Whether a dimension's name was made up by shape inference, so that it says nothing."""
     return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
+
+
+def _boxes(tiling: Tiling | Interleaved) -> int:
+    root = tiling.tiling.root if isinstance(tiling, Interleaved) else tiling.root
+    return count_boxes(root, _COUNT_LIMIT)
 
 
 def _all_ramps(node: Node) -> bool:

@@ -14,13 +14,14 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.constants import Array, array_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Coord, floor_divide, names
+from s2deploy.rewrite.coordinates import Bounds, Coord, floor_divide, names
 from s2deploy.rewrite.expressions import (
     Concat,
     Expand,
     Expression,
     Fill,
     Pad,
+    Reshape,
     Slice,
     Source,
     Squeeze,
@@ -29,6 +30,8 @@ from s2deploy.rewrite.expressions import (
     Window,
     walk,
 )
+from s2deploy.rewrite.outputs import substitute
+from s2deploy.rewrite.reshape_targets import constant_target
 
 _END = (1 << 63) - 1
 _LARGEST_CONSTANT = 1024
@@ -43,11 +46,14 @@ class Lowering:
 
     Args:
         graph: The graph that receives nodes and initializers.
+        bounds: What is known of the named dimensions.
         dimensions: For every named dimension a value and an axis that has it.
     """
 
-    def __init__(self, graph: ir.Graph, dimensions: Mapping[str, tuple[ir.Value, int]]) -> None:
+    def __init__(self, graph: ir.Graph, bounds: Bounds, dimensions: Mapping[str, tuple[ir.Value, int]]) -> None:
         self._graph = graph
+        self._bounds_of_sizes = bounds
+        self._substituted: dict[ir.Value, ir.Value] = {}
         self._opset = graph.opset_imports.get("", 1)
         self._dimensions = dimensions
         self._values: dict[tuple[Expression, ir.DataType], ir.Value] = {}
@@ -73,6 +79,10 @@ class Lowering:
         self._metadata = {} if source is None else {"s2deploy.source": source}
         return self._lower(expression, dtype)
 
+    def substitute(self, old: ir.Value, new: ir.Value, before: ir.Node) -> None:
+        """Makes every reader of `old` read `new`, those that expressions will add included; see `outputs.py`."""
+        self._substituted[old] = substitute(self._graph, old, new, before)
+
     def fold(self, expression: Expression, dtype: ir.DataType, before: ir.Node) -> ir.Value | None:
         """Returns a value of integer arithmetic that is constant, None where it depends on a size."""
         if any(not isinstance(part, (Fill, Concat)) or names_of(part) for part in walk(expression, set())):
@@ -82,7 +92,7 @@ class Lowering:
     def _lower(self, expression: Expression, dtype: ir.DataType) -> ir.Value:
         if isinstance(expression, Source):
             assert isinstance(expression.value, ir.Value)
-            return expression.value
+            return self._substituted.get(expression.value, expression.value)
         key = (expression, dtype)
         if key not in self._values:
             self._values[key] = self._node_of(expression, dtype)
@@ -112,6 +122,9 @@ class Lowering:
             return self._add("Transpose", [data], dtype, shape, perm=list(expression.perm))
         if isinstance(expression, Expand):
             return self._add("Expand", [data, self._vector(shape)], dtype, shape)
+        if isinstance(expression, Reshape):
+            target = constant_target(self._bounds_of_sizes, expression.of.shape, shape)
+            return self._add("Reshape", [data, self._vector(shape if target is None else target)], dtype, shape)
         if isinstance(expression, Pad):
             fill = self._constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])

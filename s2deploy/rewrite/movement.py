@@ -23,9 +23,9 @@ from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import Expression, walk
 from s2deploy.rewrite.facts import Interpretation, NotMovementError, Refusal
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
-from s2deploy.rewrite.outputs import substitute
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.rules import RULES, SCATTERS
+from s2deploy.rewrite.strides import Interleaved
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Composition:
         self._graph = graph
         self._sizes = sizes
         self._facts = Interpretation(graph, ranges, RULES, SCATTERS)
-        self._lowering = Lowering(graph, self._facts.dimensions())
+        self._lowering = Lowering(graph, self._facts.bounds, self._facts.dimensions())
         self._lowered: set[Expression] = set()
         self._result = MovementResult(refusals=list(self._facts.refusals))
 
@@ -80,7 +80,7 @@ class _Composition:
         for node in moved:
             if node not in arithmetic:
                 for value in node.outputs:
-                    if self._facts.is_understood(value) and self._is_needed(value):
+                    if self._facts.understood(value) is not None and self._is_needed(value):
                         self._reconsider(node, value)
         for node in moved:
             if node in arithmetic:
@@ -89,18 +89,17 @@ class _Composition:
         return self._result
 
     def _is_needed(self, value: ir.Value) -> bool:
-        moved = self._facts.moved
-        return value.is_graph_output() or any(use.node not in moved for use in value.uses())
+        return value.is_graph_output() or any(self._facts.reads(use.node, value) for use in value.uses())
 
     def _reconsider(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
         cone = self._cone(node)
         scatters = [other for other in cone if other.op_type in SCATTERS]
-        if not scatters and len(cone) == 1:
+        if not scatters and len(cone) == 1 and not self._facts.is_constant(value):
             return
         old = self._cost_of_nodes(cone)
         try:
-            found = self._expression(self._facts.tiling(value))
+            found = self._expression(value)
         except UndecidedError as refusal:
             self._refuse(scatters, str(refusal))
             return
@@ -116,7 +115,7 @@ class _Composition:
         found: dict[ir.Node, Expression] = {}
         for node in scatters:
             try:
-                found[node] = self._expression(self._facts.local(node)[0])
+                found[node] = self._emitted(self._facts.local(node)[0])
             except (NotMovementError, UndecidedError):
                 return False
         cost = old - self._cost_of_nodes(scatters) + sum(self._cost_of(expression) for expression in found.values())
@@ -143,7 +142,7 @@ class _Composition:
         source = node.metadata_props.get("s2deploy.source")
         self._result.rewrites.append(Rewrite(value.name or "", dict(before), dict(added), source))
         self._lowered.update(walk(found, set()))
-        substitute(self._graph, value, new, node)
+        self._lowering.substitute(value, new, node)
 
     def _fold(self, node: ir.Node) -> None:
         """Replaces index and shape arithmetic that something still reads by constants."""
@@ -151,12 +150,12 @@ class _Composition:
             if value.dtype is None or not self._is_read(value):
                 continue
             try:
-                found = self._expression(self._facts.tiling(value))
+                found = self._expression(value)
                 new = self._lowering.fold(found, value.dtype, node)
             except (CannotLowerError, UndecidedError):
                 continue
             if new is not None:
-                substitute(self._graph, value, new, node)
+                self._lowering.substitute(value, new, node)
 
     def _is_read(self, value: ir.Value) -> bool:
         """Whether a value is an output or feeds something that is not arithmetic itself."""
@@ -167,8 +166,11 @@ class _Composition:
             for use in value.uses()
         )
 
-    def _expression(self, tiling: Tiling) -> Expression:
-        return emit(self._facts.bounds, tiling, self._shape_of)
+    def _expression(self, value: ir.Value) -> Expression:
+        return self._emitted(self._facts.understood(value) or self._facts.tiling(value))
+
+    def _emitted(self, tensor: Tiling | Interleaved) -> Expression:
+        return emit(self._facts.bounds, tensor, self._shape_of)
 
     def _shape_of(self, source: object) -> Shape:
         assert isinstance(source, ir.Value)
@@ -191,7 +193,9 @@ class _Composition:
         return found
 
     def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
-        shapes = {v: self._facts.shape(v) for node in nodes for v in node.outputs if self._facts.is_understood(v)}
+        shapes = {
+            v: self._facts.shape(v) for node in nodes for v in node.outputs if self._facts.understood(v) is not None
+        }
         return sum(node_cost(node, shapes, self._sizes) for node in nodes)
 
     def _cost_of(self, expression: Expression) -> float:

@@ -58,6 +58,13 @@ class Tiling:
         root = sliced(bounds, self.root, self._tree_shape(), self.order[axis], start, size, step)
         return Tiling((*self.shape[:axis], size, *self.shape[axis + 1 :]), self.order, root)
 
+    def box(self, bounds: Bounds, starts: Sequence[Coord], shape: Sequence[Coord]) -> Tiling:
+        """Returns the box of the given shape at `starts`."""
+        result = self
+        for axis, (start, size) in enumerate(zip(starts, shape, strict=True)):
+            result = result.slice(bounds, axis, start, size)
+        return result
+
     def write(self, bounds: Bounds, starts: Sequence[Coord], update: Tiling) -> Tiling:
         """Returns the tiling with the box of the update's shape at `starts` replaced by the update."""
         tree_starts = _permuted(starts, self.order)

@@ -1,8 +1,8 @@
 """Indexed reads and writes that are data movement: Gather, ScatterND, ScatterElements, and Where on a known mask.
 
 Before: an operator with an index tensor. After: slices, or a box written into the destination.
-Requires: the index is a ramp along each axis with a step of 1 or -1, inside the tensor, and the reduction is none.
-Refuses: indices computed at run time, other steps, positions the ranges do not place, reductions.
+Requires: the index is a ramp along each axis, inside the tensor, and the reduction is none.
+Refuses: indices computed at run time, steps `strides.py` refuses, positions the ranges do not place, reductions.
 Source: the ONNX operator specifications; duplicate indices have no defined order there.
 """
 
@@ -17,6 +17,7 @@ from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.facts import Interpretation, NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.rules_movement import broadcast, int_attribute
+from s2deploy.rewrite.strides import Interleaved, StrideError, assign
 from s2deploy.rewrite.tree import count_boxes
 
 _MOST_WRITES = 8192
@@ -59,22 +60,21 @@ def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape:
     return picked.insert_axes(new).expand(result)
 
 
-def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interleaved]:
     """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
     _require_plain(node)
-    data, indices, updates = (facts.tiling(node.inputs[position]) for position in range(3))
+    indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
     depth = indices.shape[-1]
     if not isinstance(depth, int):
         raise NotMovementError("the depth of the indices is not known")
     components = [
         indices.slice(facts.bounds, indices.rank - 1, j, 1).drop_axes([indices.rank - 1]) for j in range(depth)
     ]
-    for origin, shape, ramps in _refined(facts, components):
-        update = updates
-        for t, (start, size) in enumerate(zip(origin, shape, strict=True)):
-            update = update.slice(facts.bounds, t, start, size)
-        data = _write_box(facts, data, ramps, shape, update)
-    return [data]
+    shape = facts.shape(node.inputs[0])
+    writes = []
+    for origin, size, ramps in _refined(facts, components):
+        writes.append(_write(facts, shape, ramps, size, updates.box(facts.bounds, origin, size)))
+    return [_assigned(facts, node, writes)]
 
 
 def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[Shape, Shape, list[Ramp]]]:
@@ -86,9 +86,7 @@ def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[
         if not others:
             found.append((origin, shape, [ramp]))
             continue
-        inner = list(others)
-        for t, (start, size) in enumerate(zip(origin, shape, strict=True)):
-            inner = [component.slice(facts.bounds, t, start, size) for component in inner]
+        inner = [component.box(facts.bounds, origin, shape) for component in others]
         for offset, part, ramps in _refined(facts, inner):
             base = ramp.base
             for step, start in zip(ramp.steps, offset, strict=True):
@@ -99,26 +97,28 @@ def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[
     return found
 
 
-def _write_box(facts: Interpretation, data: Tiling, ramps: Sequence[Ramp], shape: Shape, update: Tiling) -> Tiling:
-    """Writes an update whose leading axes have `shape` to the positions that one ramp per data axis gives."""
+def _write(
+    facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Shape, update: Tiling
+) -> tuple[list[Coord], list[int], Tiling]:
+    """Returns where, with which steps and what to assign for indices that are one ramp per leading axis of the data.
+
+    The leading axes of the update have `shape`; the result has the data's rank.
+    """
     used: list[int | None] = []
     starts: list[Coord] = []
+    steps: list[int] = []
     for j, ramp in enumerate(ramps):
         varying = [t for t, step in enumerate(ramp.steps) if step]
         if len(varying) > 1:
             raise NotMovementError("an index varies along several axes at once")
         axis = varying[0] if varying else None
-        start = _inside(facts, ramp.base, data.shape[j])
+        start, step = _inside(facts, ramp.base, data[j]), 1
         if axis is not None:
-            step = ramp.steps[axis]
-            if step not in (1, -1):
-                raise NotMovementError(f"an assignment with step {step}")
-            if step == -1:
-                start = start - (shape[axis] - 1)
-                update = update.slice(facts.bounds, axis, shape[axis] - 1, shape[axis], -1)
-        _require_inside(facts, start, 1 if axis is None else shape[axis], data.shape[j])
+            start, step, update = _forward(facts, start, ramp.steps[axis], update, axis)
+        _require_inside(facts, start, 1 if axis is None else (shape[axis] - 1) * step + 1, data[j])
         used.append(axis)
         starts.append(start)
+        steps.append(step)
     mapped = [axis for axis in used if axis is not None]
     single = [t for t in range(len(shape)) if t not in mapped]
     if len(set(mapped)) < len(mapped) or any(shape[t] != 1 for t in single):
@@ -127,31 +127,70 @@ def _write_box(facts: Interpretation, data: Tiling, ramps: Sequence[Ramp], shape
     arranged = update.transpose([*mapped, *single, *rest])
     arranged = arranged.drop_axes([len(mapped) + i for i in range(len(single))])
     arranged = arranged.insert_axes([j for j, axis in enumerate(used) if axis is None])
-    return data.write(facts.bounds, [*starts, *([0] * (data.rank - len(starts)))], arranged)
+    others = len(data) - len(starts)
+    return [*starts, *([0] * others)], [*steps, *([1] * others)], arranged
 
 
-def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interleaved]:
     """``ScatterElements(data, indices, updates, axis)`` whose indices enumerate slices along the axis."""
     _require_plain(node)
-    data, indices, updates = (facts.tiling(node.inputs[position]) for position in range(3))
-    axis = int_attribute(node, "axis", 0) % data.rank
+    data = facts.shape(node.inputs[0])
+    indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
+    axis = int_attribute(node, "axis", 0) % len(data)
+    writes = []
     for origin, shape, content in _few_boxes(indices):
         ramp = _ramp(content)
-        step = ramp.steps[axis]
         if any(other for t, other in enumerate(ramp.steps) if t != axis):
             raise NotMovementError("the indices vary along other axes than the one they index")
-        if step not in (0, 1, -1) or (step == 0 and shape[axis] != 1):
-            raise NotMovementError(f"an assignment with step {step}")
-        start = _inside(facts, ramp.base, data.shape[axis])
-        update = updates
-        for t, (first, size) in enumerate(zip(origin, shape, strict=True)):
-            update = update.slice(facts.bounds, t, first, size)
-        if step == -1:
-            start = start - (shape[axis] - 1)
-            update = update.slice(facts.bounds, axis, shape[axis] - 1, shape[axis], -1)
-        _require_inside(facts, start, shape[axis], data.shape[axis])
-        data = data.write(facts.bounds, (*origin[:axis], start, *origin[axis + 1 :]), update)
-    return [data]
+        if ramp.steps[axis] == 0 and shape[axis] != 1:
+            raise NotMovementError("the indices name a position twice")
+        update = updates.box(facts.bounds, origin, shape)
+        start, step = _inside(facts, ramp.base, data[axis]), 1
+        if ramp.steps[axis]:
+            start, step, update = _forward(facts, start, ramp.steps[axis], update, axis)
+        _require_inside(facts, start, (shape[axis] - 1) * step + 1, data[axis])
+        steps = [step if t == axis else 1 for t in range(len(data))]
+        writes.append(([*origin[:axis], start, *origin[axis + 1 :]], steps, update))
+    return [_assigned(facts, node, writes)]
+
+
+def _forward(facts: Interpretation, start: Coord, step: Coord, update: Tiling, axis: int) -> tuple[Coord, int, Tiling]:
+    """Returns an assignment with a positive step that equals the one given."""
+    if not isinstance(step, int):
+        raise NotMovementError("the step of an assignment is computed at run time")
+    if step > 0:
+        return start, step, update
+    size = update.shape[axis]
+    return start + (size - 1) * step, -step, update.slice(facts.bounds, axis, size - 1, size, -1)
+
+
+def _assigned(
+    facts: Interpretation, node: ir.Node, writes: Sequence[tuple[Sequence[Coord], Sequence[int], Tiling]]
+) -> Tiling | Interleaved:
+    """Returns the destination of a scatter after its assignments, split further where its own has steps already."""
+    destination = facts.interleaved(node.inputs[0])
+    if destination is not None:
+        try:
+            result = _assign_all(facts, destination, writes)
+        except StrideError:
+            pass
+        else:
+            facts.absorb(node.inputs[0], node)
+            return result
+    try:
+        return _assign_all(facts, facts.tiling(node.inputs[0]), writes)
+    except StrideError as error:
+        raise NotMovementError(str(error)) from error
+
+
+def _assign_all(
+    facts: Interpretation,
+    data: Tiling | Interleaved,
+    writes: Sequence[tuple[Sequence[Coord], Sequence[int], Tiling]],
+) -> Tiling | Interleaved:
+    for starts, steps, update in writes:
+        data = assign(facts.bounds, data, starts, steps, update)
+    return data
 
 
 def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -169,10 +208,7 @@ def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
         if not ramp.is_constant or ramp.base not in (0, 1):
             raise NotMovementError("the condition is not known")
         if ramp.base == 1:
-            part = chosen
-            for t, (start, length) in enumerate(zip(origin, size, strict=True)):
-                part = part.slice(facts.bounds, t, start, length)
-            result = result.write(facts.bounds, origin, part)
+            result = result.write(facts.bounds, origin, chosen.box(facts.bounds, origin, size))
     return [result]
 
 
