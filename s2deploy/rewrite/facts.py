@@ -83,8 +83,10 @@ class Interpretation:
         self._arithmetic: dict[ir.Value, bool] = {}
         self._anchors: frozenset[ir.Value] | None = frozenset()
         self._unknown = 0
+        self._unvisited: dict[ir.Value, int] = {}
         for node in graph:
             self._visit(node)
+            self._forget(node)
 
     @property
     def opset(self) -> int:
@@ -145,6 +147,10 @@ class Interpretation:
     def understood(self, value: ir.Value) -> Tiling | Interleaved | None:
         """Returns a value as data movement or known integers, None where it is a source."""
         return self._interleaved.get(value) or self._tilings.get(value)
+
+    def is_read(self, value: ir.Value) -> bool:
+        """Whether a value must exist: it is an output, or a node reads it that does not compose it."""
+        return value.is_graph_output() or any(self.reads(use.node, value) for use in value.uses())
 
     def reads(self, node: ir.Node, value: ir.Value) -> bool:
         """Whether a node needs a value to exist: it is no movement, or reads what assignments with a step gave."""
@@ -241,6 +247,15 @@ class Interpretation:
                 # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
                 self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
         infer_shapes(self, node)
+
+    def _forget(self, node: ir.Node) -> None:
+        """Drops the tilings that no later node composes: a long chain of them would grow with its square."""
+        for value in node.inputs:
+            if value is None or value not in self._tilings or value.producer() is None:
+                continue
+            self._unvisited[value] = self._unvisited.get(value, len(value.uses())) - 1
+            if self._unvisited[value] == 0 and not self.is_arithmetic(value) and not self.is_read(value):
+                del self._tilings[value]
 
     def _refuse(self, node: ir.Node, reason: str) -> None:
         if node.op_type in self._refusable:

@@ -228,9 +228,8 @@ class Lowering:
             name = f"s2deploy_constant_{len(self._constants)}"
             while name in self._graph.initializers:
                 name += "_"
-            value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-            value.shape = ir.Shape(array.shape)
-            value.type = ir.TensorType(ir.tensor(array).dtype)
+            tensor = ir.Tensor(array, name=name)
+            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
             self._graph.register_initializer(value)
             self._constants[key] = value
         return self._constants[key]

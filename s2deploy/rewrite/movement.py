@@ -80,16 +80,13 @@ class _Composition:
         for node in moved:
             if node not in arithmetic:
                 for value in node.outputs:
-                    if self._facts.understood(value) is not None and self._is_needed(value):
+                    if self._facts.understood(value) is not None and self._facts.is_read(value):
                         self._reconsider(node, value)
         for node in moved:
             if node in arithmetic:
                 self._fold(node)
         self._result.guards = self._facts.bounds.guards
         return self._result
-
-    def _is_needed(self, value: ir.Value) -> bool:
-        return value.is_graph_output() or any(self._facts.reads(use.node, value) for use in value.uses())
 
     def _reconsider(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
@@ -186,7 +183,7 @@ class _Composition:
                 if producer is None or producer in seen or producer not in self._facts.moved:
                     continue
                 assert value is not None
-                if self._facts.is_arithmetic(value) or self._is_needed(value):
+                if self._facts.is_arithmetic(value) or self._facts.is_read(value):
                     continue
                 seen.add(producer)
                 found.append(producer)

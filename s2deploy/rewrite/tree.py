@@ -195,10 +195,10 @@ def _written_in_cut(
     first, last = _overlapped(bounds, node, total, start, end)
     # One neighbour on either side takes part, so that boxes that continue each other become one.
     low, high = max(first - 1, 0), min(last + 1, len(node.children))
-    limits = (*node.starts, total)
     parts: list[Part] = []
     for index in range(low, high):
-        child, begin, stop = node.children[index], limits[index], limits[index + 1]
+        child, begin = node.children[index], node.starts[index]
+        stop = node.starts[index + 1] if index + 1 < len(node.starts) else total
         inner = resized(shape, axis, stop - begin)
         if not first <= index < last:
             parts.append((stop - begin, child))
@@ -220,7 +220,7 @@ def _written_in_cut(
     if low == 0 and high == len(node.children):
         return middle
     spliced = middle if isinstance(middle, Cut) and middle.axis == axis else Cut(axis, (0,), (middle,))
-    base = limits[low]
+    base = node.starts[low]
     new_starts = spliced.starts if base == 0 else tuple(base + begin for begin in spliced.starts)
     return Cut(
         axis,
