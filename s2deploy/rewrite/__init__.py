@@ -73,7 +73,7 @@ def prepare(model: ir.Model, _: Context) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
-def movement(model: ir.Model, context: Context) -> None:
+def compose(model: ir.Model, context: Context) -> None:
     """Composes data movement; see `movement.py`."""
     result = compose_movement(model.graph, context.ranges, context.sizes)
     context.report.rewrites.extend(result.rewrites)
@@ -81,7 +81,7 @@ def movement(model: ir.Model, context: Context) -> None:
     context.report.guards = tuple(dict.fromkeys((*context.report.guards, *result.guards)))
 
 
-def reshape_targets(model: ir.Model, context: Context) -> None:
+def fix_targets(model: ir.Model, context: Context) -> None:
     """Makes computed Reshape targets constant; see `reshape_targets.py`."""
     fix_reshape_targets(model.graph, context.ranges)
 
@@ -94,7 +94,7 @@ def clean_up(model: ir.Model, _: Context) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
-DEFAULT_PASSES: tuple[Pass, ...] = (prepare, reshape_targets, clean_up, movement, clean_up)
+DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, compose, clean_up)
 
 
 def rewrite(

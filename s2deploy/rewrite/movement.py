@@ -190,9 +190,8 @@ class _Composition:
         return found
 
     def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
-        shapes = {
-            v: self._facts.shape(v) for node in nodes for v in node.outputs if self._facts.understood(v) is not None
-        }
+        known = {v: self._facts.known_shape(v) for node in nodes for v in node.outputs}
+        shapes = {v: shape for v, shape in known.items() if shape is not None}
         return sum(node_cost(node, shapes, self._sizes) for node in nodes)
 
     def _cost_of(self, expression: Expression) -> float:
