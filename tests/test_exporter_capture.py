@@ -63,6 +63,10 @@ def in_groups_of_seven(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(x.shape[0], x.shape[1] // 7, 7)
 
 
+def one_longer(x: torch.Tensor) -> torch.Tensor:
+    return x[:, :, 1:] + x.mT[:, :-1]
+
+
 def by_value(x: torch.Tensor) -> torch.Tensor:
     return x * 2 if x.sum() > 0 else x
 
@@ -86,6 +90,7 @@ def failure(module: nn.Module | Function, *texts: str) -> S2DeployError:
         (lambda x: x[:, ::2] + x[:, 1::2], "x:batch=1..4,height=4..8", "use height=4..8/2"),
         (lambda x: x + x.mT, "x:3,height=2..8,width=2..8", "give both the same name"),
         (lambda x: x + x.mT, "x:3,height=2..7..8,width=2..8", "height and width must be equal"),
+        (one_longer, "x:3,height=2..7..8,width=2..8", "width must be height + 1"),
         (lambda x: x @ torch.ones(7, 3), "x:4,3,width=2..7..64", "write 7 instead of width=2..7..64"),
         (lambda x: x * math.sqrt(x.shape[1]), "x:batch=1..4,height=4..8", "write 8 instead of height=4..8"),
         (lambda x: sum(x[:, i] for i in range(x.shape[1])), "x:batch=1..4,height=4..8", "fixes height to 8"),
@@ -156,6 +161,11 @@ def test_the_wrong_number_of_inputs_shows_what_forward_takes() -> None:
         error = failure(module, *texts)
         assert isinstance(error, UsageError)
         assert "forward takes (input" in error.message
+
+
+def test_a_range_of_one_size_is_a_fixed_size() -> None:
+    captured = capture(Module(shift), parse_inputs(["x:batch=1..1,height=28..28/28,4"]))
+    assert input_shapes(captured.program) == [(1, 28, 4)]
 
 
 def test_keyword_only_arguments_come_last() -> None:

@@ -300,6 +300,11 @@ def test_every_node_of_a_line_knows_it() -> None:
     assert all(node.metadata_props.keys() <= {SOURCE} for node in model.graph)
 
 
+def test_code_of_torch_alone_has_no_line() -> None:
+    model, _ = translate(nn.Sequential(nn.Linear(9, 9)), STATIC)
+    assert not any(node.metadata_props for node in model.graph)
+
+
 @pytest.mark.parametrize("opset", [18, 20, 23])
 def test_the_opset_is_the_one_asked_for(opset: int) -> None:
     module = nn.Sequential(nn.Linear(9, 9), nn.GELU())

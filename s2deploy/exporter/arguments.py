@@ -58,7 +58,7 @@ def bind(
     positional, keywords = _split(signature, [spec.name for spec in specs])
     args = tuple(tensors[:positional])
     kwargs = dict(zip(keywords, tensors[positional:], strict=True))
-    shapes = [{axis: dim_for(dim) for axis, dim in enumerate(spec.dims) if not dim.is_fixed} for spec in specs]
+    shapes = [{axis: dim_for(dim) for axis, dim in enumerate(spec.dims) if len(dim.sizes()) > 1} for spec in specs]
     if not any(shapes):
         return Arguments(args, kwargs, None)
     bound = signature.bind(*shapes[:positional], **dict(zip(keywords, shapes[positional:], strict=True)))

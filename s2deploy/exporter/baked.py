@@ -45,7 +45,7 @@ def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorS
             )
         for dim, size in zip(spec.dims, shape, strict=True):
             if isinstance(size, int):
-                if dim.is_fixed and dim.opt == size:
+                if list(dim.sizes()) == [size]:
                     continue
                 raise InputSpecError(
                     f"input {spec.name!r}: the program fixes the size to {size} where {dim} is given",

@@ -12,10 +12,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.naming import input_shapes
+from s2deploy.exporter.provenance import is_library
 from s2deploy.specs import Dim, TensorSpec, named_dims
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def constraint_error(
             hint="narrow the ranges in --input so that this holds, or give fixed sizes",
         )
     blamed = _blamed(error, specs)
-    findings = [*_fixed(free, specs), *_equal(free, specs)] or _narrowed(free, specs, blamed)
+    findings = [*_fixed(free, specs), *_tied(free, specs)] or _narrowed(free, specs, blamed)
     if not findings:
         return None
     hints = dict.fromkeys(hint for _, hint in findings)
@@ -75,22 +77,27 @@ def _fixed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -
     return list(found.values())
 
 
-def _equal(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+def _tied(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
     """Finds dimensions that the model takes only together."""
-    first: dict[str, Dim] = {}
-    found = []
-    for dim, size in _dims(program, specs):
-        if isinstance(size, int):
-            continue
-        other = first.setdefault(str(size), dim)
-        if other.name != dim.name:
-            found.append(
-                (
-                    f"{other.name} and {dim.name} must be equal",
-                    f"give both the same name, e.g. {other} and {other.name}",
-                )
+    symbolic = [(dim, size.node.expr) for dim, size in _dims(program, specs) if not isinstance(size, int)]
+    owners: dict[Any, Dim] = {}
+    for dim, expression in symbolic:
+        if expression.is_Symbol:
+            owners.setdefault(expression, dim)
+    found: dict[str, tuple[str, str]] = {}
+    for dim, expression in symbolic:
+        owner = owners.get(expression)
+        if owner is None:
+            relation = str(expression)
+            for symbol, other in owners.items():
+                relation = re.sub(rf"\b{symbol}\b", str(other.name), relation)
+            found[str(dim.name)] = (f"{dim.name} must be {relation}", f"give both as fixed sizes, not {dim}")
+        elif owner.name != dim.name:
+            found[str(dim.name)] = (
+                f"{owner.name} and {dim.name} must be equal",
+                f"give both the same name, e.g. {owner} and {owner.name}",
             )
-    return list(dict.fromkeys(found))
+    return list(found.values())
 
 
 def _blamed(error: Exception, specs: Sequence[TensorSpec]) -> set[str]:
@@ -185,7 +192,7 @@ def _dims(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) ->
         (dim, size)
         for spec, shape in zip(specs, input_shapes(program), strict=True)
         for dim, size in zip(spec.dims, shape, strict=True)
-        if not dim.is_fixed
+        if len(dim.sizes()) > 1
     ]
 
 
@@ -199,10 +206,9 @@ def _environment(program: torch.export.ExportedProgram) -> Any:
 
 def _at(location: Any) -> str:
     """Returns `` (file.py:LINE)`` where a guard comes from the user's code, else nothing."""
-    match = re.search(r"([\w./-]+\.py):(\d+)", str(location or ""))
-    if match is None or re.search(r"(^|/)(_\w+|fx|nn|functional|torch)/|^_\w+\.py", match[1]):
-        return ""
-    return f" ({match[1].rpartition('/')[2]}:{match[2]})"
+    frame: Any = getattr(location, "framework_loc", None)
+    file = getattr(frame, "filename", None)
+    return "" if file is None or is_library(file) else f" ({Path(file).name}:{frame.lineno})"
 
 
 def _complaints(error: Exception, specs: Sequence[TensorSpec]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import traceback
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SOURCE = "s2deploy.source"
 """Key of a node's metadata: the line of Python that caused it."""
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\](\w+)")
 
 
@@ -65,10 +66,11 @@ def keep_source_lines(model: ir.Model) -> None:
 @cache
 def source_line(stack_trace: str) -> str | None:
     """Returns the innermost line outside torch in a stack trace as torch.export writes it, as ``file.py:LINE``."""
-    frames = [(file, line) for file, line in _FRAME.findall(stack_trace) if not is_library(file)]
-    if not frames:
+    frames = itertools.dropwhile(lambda frame: frame[2] != "forward", _FRAME.findall(stack_trace))
+    own = [(file, line) for file, line, _ in frames if not is_library(file)]
+    if not own:
         return None
-    file, line = frames[-1]
+    file, line = own[-1]
     return f"{Path(file).name}:{line}"
 
 

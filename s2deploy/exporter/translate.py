@@ -71,7 +71,7 @@ def to_onnx(
                 verbose=False,
                 custom_translation_table=dict(translation_table()),
             )
-        except torch.onnx.OnnxExporterError as error:
+        except Exception as error:  # translations raise whatever comes to them
             raise translation_error(error, prepared.decomposed) from error
     assert exported is not None  # only the TorchScript exporter returns None
     model: ir.Model = exported.model
