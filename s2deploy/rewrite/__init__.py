@@ -16,6 +16,7 @@ from s2deploy.errors import RewriteError
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.facts import Refusal
 from s2deploy.rewrite.movement import Rewrite, compose_movement
+from s2deploy.rewrite.outputs import faces, remove_identities, restore
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
 from s2deploy.rewrite.rules import SCATTERS
 from s2deploy.specs import Dim
@@ -89,7 +90,7 @@ def fix_targets(model: ir.Model, context: Context) -> None:
 def clean_up(model: ir.Model, _: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     common.RemoveUnusedNodesPass()(model)
-    common.IdentityEliminationPass()(model)
+    remove_identities(model.graph)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
 
@@ -121,8 +122,10 @@ def rewrite(
     context = Context(
         {name: (dim.min, dim.max) for name, dim in dims.items()}, {name: dim.opt for name, dim in dims.items()}, report
     )
+    shown = faces(model.graph)
     for run in passes:
         run(model, context)
+    restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)
     return report
 

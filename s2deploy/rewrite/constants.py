@@ -19,6 +19,7 @@ from s2deploy.rewrite.regions import Tiling, concat
 _LARGEST_FIT = 1 << 24
 _LARGEST_UNIFORM = 1 << 22
 _MOST_RUNS = 8192
+_LARGEST_SPAN = 1 << 62
 
 Array = npt.NDArray[Any]
 
@@ -95,6 +96,8 @@ def _one_ramp(array: Array) -> Ramp | None:
         corner = [0] * array.ndim
         corner[axis] = min(1, size - 1)
         step = int(array[tuple(corner)]) - base
+        if abs(step) * size >= _LARGEST_SPAN:
+            return None
         steps.append(step)
         grid = np.arange(size, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(array.ndim)])
         expected = expected + step * grid

@@ -170,14 +170,15 @@ class Lowering:
     def _bounds(self, window: Window, total: Coord) -> tuple[Coord, Coord]:
         """Returns start and end of a slice in the form that needs no arithmetic where there is one."""
         start, size, step = window.start, window.size, window.step
+        end = start + size * step
         if step < 0:
-            last = start + (size - 1) * step
-            end = last + step
-            stops_before_front = isinstance(end, int) and end < 0
-            return _from_end(start, total), -_END if stops_before_front else _from_end(end, total)
+            if size == floor_divide(start - step, -step) or (isinstance(end, int) and end < 0):
+                return _from_end(start, total), -_END
+            # Counted from the end it is negative at every size, also where it lies in front of the first element.
+            return _from_end(start, total), end if isinstance(end, int) else end - total
         rest = total - start
         covers = size == (rest if step == 1 else floor_divide(rest + step - 1, step))
-        return _from_end(start, total), _END if covers else _from_end(start + (size - 1) * step + 1, total)
+        return _from_end(start, total), _END if covers else _from_end(end, total)
 
     def _vector(self, coords: Sequence[Coord]) -> ir.Value:
         """Returns a one-dimensional int64 value of coordinates, a constant where they are numbers."""
@@ -252,9 +253,9 @@ def _from_end(position: Coord, total: Coord) -> Coord:
     if isinstance(position, int):
         return position
     offset = position - total
-    if offset == 0:
-        return _END
-    return offset if isinstance(offset, int) and offset < 0 else position
+    if isinstance(offset, int):
+        return offset if offset < 0 else _END
+    return position
 
 
 def names_of(expression: Expression) -> set[str]:

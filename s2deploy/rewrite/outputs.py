@@ -2,7 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Face:
+    """What a graph output shows to the outside.
+
+    Attributes:
+        name: Its name.
+        type: Its element type.
+        shape: Its shape as the file states it.
+        doc_string: Its description.
+        metadata: Its metadata.
+    """
+
+    name: str | None
+    type: ir.TypeProtocol | None
+    shape: ir.Shape | None
+    doc_string: str | None
+    metadata: dict[str, str]
+
+
+def faces(graph: ir.Graph) -> Sequence[Face]:
+    """Returns what the outputs of a graph show, in order."""
+    return [
+        Face(
+            value.name,
+            value.type,
+            None if value.shape is None else value.shape.copy(),
+            value.doc_string,
+            dict(value.metadata_props),
+        )
+        for value in graph.outputs
+    ]
+
+
+def restore(graph: ir.Graph, before: Sequence[Face]) -> None:
+    """Gives the outputs of a graph the face they had."""
+    for value, face in zip(graph.outputs, before, strict=True):
+        value.name, value.type, value.shape, value.doc_string = face.name, face.type, face.shape, face.doc_string
+        value.metadata_props.clear()
+        value.metadata_props.update(face.metadata)
 
 
 def substitute(graph: ir.Graph, old: ir.Value, new: ir.Value, before: ir.Node) -> ir.Value:
@@ -26,3 +70,19 @@ def substitute(graph: ir.Graph, old: ir.Value, new: ir.Value, before: ir.Node) -
         new.type, new.shape = old.type, old.shape
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     return new
+
+
+def remove_identities(graph: ir.Graph) -> None:
+    """Removes the Identity nodes of a graph and its subgraphs, except where an output needs a value of its own."""
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        if node.op_type != "Identity" or node.domain != "" or node.graph is None or node.inputs[0] is None:
+            continue
+        source, copy = node.inputs[0], node.outputs[0]
+        if copy.is_graph_output():
+            producer = source.producer()
+            if producer is None or producer.graph is not node.graph or source.is_graph_output():
+                continue
+            source.name, copy.name = copy.name, f"{copy.name}_replaced"
+            source.type, source.shape = copy.type or source.type, copy.shape or source.shape
+        copy.replace_all_uses_with(source, replace_graph_outputs=True)
+        node.graph.remove(node, safe=True)
