@@ -188,8 +188,7 @@ class Bounds:
         """
         verdict = self.at_most(left, right)
         if verdict is None:
-            involved = ", ".join(sorted(names(right - left)))
-            raise UndecidedError(f"whether {left} <= {right} depends on {involved}; declare a range that decides it")
+            raise UndecidedError(f"whether {left} <= {right} depends on {_decisive_range(right - left)}")
         return verdict
 
     def smaller(self, left: Coord, right: Coord) -> Coord:
@@ -231,6 +230,19 @@ class Bounds:
                     None if high is None else high // divisor,
                 )
         return self._ranges[name]
+
+
+def _decisive_range(difference: Coord) -> str:
+    """Returns which range of which dimension would decide the sign of a difference, as far as one does."""
+    terms = dict(_terms(difference))
+    constant = terms.pop((), 0)
+    involved = sorted(names(difference))
+    if len(terms) == 1 and len(involved) == 1:
+        ((monomial, factor),) = terms.items()
+        if len(monomial) == 1:
+            threshold = -(constant // factor) if factor > 0 else constant // -factor + 1
+            return f"{involved[0]}; declare a range of {threshold} or more"
+    return f"{', '.join(involved)}; declare ranges that decide it"
 
 
 def _terms(coord: Coord) -> tuple[tuple[Monomial, int], ...]:

@@ -211,9 +211,8 @@ class Interpretation:
         found: dict[str, tuple[ir.Value, int]] = {}
         computed = (value for node in self.graph if node not in self.moved for value in node.outputs)
         for value in (*self.graph.inputs, *computed):
-            if value.is_initializer() or (value not in self._shapes and value.shape is None):
-                continue
-            for axis, size in enumerate(self.shape(value)):
+            shape = None if value.is_initializer() else self.known_shape(value)
+            for axis, size in enumerate(shape or ()):
                 if isinstance(size, Poly) and len(size.terms) == 1:
                     ((monomial, factor),) = size.terms
                     if factor == 1 and len(monomial) == 1:
@@ -241,8 +240,11 @@ class Interpretation:
             try:
                 self._adopt(node, self._shorter(node, rule))
                 return
-            except (NotMovementError, UndecidedError) as refusal:
+            except NotMovementError as refusal:
                 self._refuse(node, str(refusal))
+            except UndecidedError as refusal:
+                # Worth a word whatever the operator: a declared range would let it be composed.
+                self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
             except (IndexError, KeyError, ValueError):
                 # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
                 self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")

@@ -144,7 +144,9 @@ class _Composition:
     def _fold(self, node: ir.Node) -> None:
         """Replaces index and shape arithmetic that something still reads by constants."""
         for value in node.outputs:
-            if value.dtype is None or not self._is_read(value):
+            # A constant condition makes a runtime infer types through one branch alone, which not every file survives.
+            steers = any(use.node.op_type in ("If", "Loop") for use in value.uses())
+            if steers or value.dtype is None or not self._is_read(value):
                 continue
             try:
                 found = self._expression(value)
