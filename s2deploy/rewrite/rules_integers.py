@@ -155,6 +155,9 @@ def reduce_prod(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     """``ReduceProd(x)`` of a vector of sizes to one number."""
     if not facts.is_integer(node.inputs[0]) or len(facts.shape(node.inputs[0])) != 1:
         raise NotMovementError("a product over more than a vector of sizes")
+    axes = len(node.inputs) > 1 and node.inputs[1] is not None
+    if int_attribute(node, "noop_with_empty_axes", 0) == 1 and not axes:
+        return [facts.tiling(node.inputs[0])]
     total: Coord = 1
     for factor in facts.integers(node.inputs[0]):
         total = total * factor
