@@ -268,6 +268,11 @@ REFUSALS = {
     "not known to be 1": one_node("Squeeze", [1, "N"], ints(1)),
     "whether 5 and N are equal": one_node("Expand", [2, "N"], ints(2, 5)),
     "negative pad in mode reflect": one_node("Pad", [4], ints(-1, 1), mode="reflect"),
+    "reversed slice to the largest integer": one_node("Slice", [4], ints(1), ints(FAR), ints(0), ints(-2)),
+    "wraps around more than once": one_node("Pad", [3], ints(4, 0), mode="wrap"),
+    "wider than what it reflects": one_node("Pad", [3], ints(3, 0), mode="reflect"),
+    "numbers that do not fit": one_node("Cast", ints(FAR), to=TensorProto.INT32, gives=TensorProto.INT32),
+    "on which runtimes may differ": one_node("Cast", np.full(2, 300, np.float32), to=TensorProto.UINT8),
     "a range that is not of integers": one_node("Range", np.float32(0), np.float32(1), np.float32(0.3)),
     "quotient of negative numbers": one_node("Div", ints(-7, 1), ints(2), gives=INT),
 }

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from s2deploy.errors import RewriteError
 from s2deploy.rewrite.coordinates import Interval
+from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.facts import Refusal
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
@@ -24,6 +25,7 @@ from s2deploy.specs import Dim
 __all__ = ["DEFAULT_PASSES", "Refusal", "Rewrite", "RewriteReport", "count_nodes", "count_scatters", "rewrite"]
 
 _OLDEST_OPSET = 11
+_MOST_ROUNDS = 4
 
 
 @dataclass
@@ -68,18 +70,26 @@ Pass = Callable[[ir.Model, Context], None]
 
 
 def prepare(model: ir.Model, _: Context) -> None:
-    """Inlines local functions and makes constants initializers."""
+    """Inlines local functions and makes constants initializers, which IR version 3 knows as inputs only."""
+    model.ir_version = max(model.ir_version, 4)
     if model.functions:
         common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
 def compose(model: ir.Model, context: Context) -> None:
-    """Composes data movement; see `movement.py`."""
-    result = compose_movement(model.graph, context.ranges, context.sizes)
-    context.report.rewrites.extend(result.rewrites)
-    context.report.refusals[:] = result.refusals
-    context.report.guards = tuple(dict.fromkeys((*context.report.guards, *result.guards)))
+    """Composes data movement until nothing is cheaper any more; see `movement.py`."""
+    report = context.report
+    for _ in range(_MOST_ROUNDS):
+        result = compose_movement(model.graph, context.ranges, context.sizes)
+        report.refusals[:] = result.refusals
+        report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
+        if not result.rewrites:
+            return
+        clean_up(model, context)
+        first = {done.name: done.before for done in reversed(report.rewrites)}
+        latest = {done.name: replace(done, before=first.get(done.name, done.before)) for done in result.rewrites}
+        report.rewrites[:] = {**{done.name: done for done in report.rewrites}, **latest}.values()
 
 
 def fix_targets(model: ir.Model, context: Context) -> None:
@@ -91,7 +101,7 @@ def clean_up(model: ir.Model, _: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     common.RemoveUnusedNodesPass()(model)
     remove_identities(model.graph)
-    common.CommonSubexpressionEliminationPass()(model)
+    remove_duplicates(model.graph)
     common.RemoveUnusedNodesPass()(model)
 
 
@@ -125,6 +135,7 @@ def rewrite(
     shown = faces(model.graph)
     for run in passes:
         run(model, context)
+    common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)
     return report

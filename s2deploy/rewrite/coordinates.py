@@ -176,9 +176,12 @@ class Bounds:
         if left == right:
             return True
         low, high = self.interval(right - left)
-        if (low is not None and low > 0) or (high is not None and high < 0):
-            return False
-        return True if low == high == 0 else None
+        apart = (low is not None and low > 0) or (high is not None and high < 0)
+        if not apart and not low == high == 0:
+            return None
+        if not isinstance(right - left, int):
+            self._guards[f"{left} {'!=' if apart else '=='} {right}"] = None
+        return not apart
 
     def require_at_most(self, left: Coord, right: Coord) -> bool:
         """Decides ``left <= right``.
@@ -220,7 +223,8 @@ class Bounds:
 
     def _name(self, name: str) -> Interval:
         if name not in self._ranges:
-            self._ranges[name] = (1, None)
+            # A dimension is at least 1; the quotient of two sizes need not be.
+            self._ranges[name] = (0 if "//" in name else 1, None)
             quotient = _quotient(name)
             if quotient is not None:
                 low, high = self.interval(quotient[0])

@@ -156,6 +156,8 @@ class Interpretation:
         """Whether a node needs a value to exist: it is no movement, or reads what assignments with a step gave."""
         if node not in self.moved:
             return True
+        if node.op_type == "SplitToSequence":
+            return self.is_read(node.outputs[0])
         return value in self._interleaved and (value, node) not in self._absorbed
 
     def is_arithmetic(self, value: ir.Value) -> bool:
@@ -245,7 +247,7 @@ class Interpretation:
             except UndecidedError as refusal:
                 # Worth a word whatever the operator: a declared range would let it be composed.
                 self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
-            except (IndexError, KeyError, ValueError):
+            except (IndexError, KeyError, ValueError, ZeroDivisionError):
                 # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
                 self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
         infer_shapes(self, node)
@@ -285,9 +287,7 @@ class Interpretation:
 
     def is_needed(self, value: ir.Value) -> bool:
         """Whether a value must exist: it is an output, or something other than movement or Shape reads it."""
-        if value.is_graph_output():
-            return True
-        return any(
+        return value.is_graph_output() or any(
             use.node.graph is not self.graph or use.node.domain != "" or use.node.op_type not in self._rules
             for use in value.uses()
         )

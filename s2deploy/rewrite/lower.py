@@ -124,7 +124,11 @@ class Lowering:
             return self._add("Expand", [data, self._vector(shape)], dtype, shape)
         if isinstance(expression, Reshape):
             target = constant_target(self._bounds_of_sizes, expression.of.shape, shape)
-            return self._add("Reshape", [data, self._vector(shape if target is None else target)], dtype, shape)
+            if target is not None:
+                return self._add("Reshape", [data, self._vector(target)], dtype, shape)
+            if self._opset < 14:
+                raise CannotLowerError("a Reshape to a size that may be 0 needs opset 14")
+            return self._add("Reshape", [data, self._vector(shape)], dtype, shape, allowzero=1)
         if isinstance(expression, Pad):
             fill = self._constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])

@@ -33,7 +33,7 @@ def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
             shape = facts.shape(node.inputs[0])
             allow_zero = int_attribute(node, "allowzero", 0) == 1
             sizes = reshaped(shape, facts.integers(target), allow_zero=allow_zero)
-        except (NotMovementError, UndecidedError):
+        except (NotMovementError, UndecidedError, IndexError):
             continue
         constant = constant_target(facts.bounds, shape, sizes)
         if constant is not None:

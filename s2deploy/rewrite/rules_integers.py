@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from s2deploy.rewrite.constants import array_of, scalar_of
+from s2deploy.rewrite.constants import Array, array_of, scalar_of
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
 from s2deploy.rewrite.facts import Interpretation, NotMovementError, Rule
@@ -21,7 +21,10 @@ from s2deploy.rewrite.rules_movement import broadcast, constant_ramp, int_attrib
 from s2deploy.rewrite.tree import Cut, Node, joined
 
 _LONGEST_VECTOR = 64
-_INTEGRAL = frozenset(dtype for dtype in ir.DataType if dtype.is_integer() or dtype == ir.DataType.BOOL)
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+_INTEGRAL = frozenset(
+    {ir.DataType.BOOL} | {ir.DataType[f"{sign}INT{bits}"] for sign in ("", "U") for bits in (8, 16, 32, 64)}
+)
 
 Combine = Callable[[Bounds, Ramp, Ramp], Ramp]
 
@@ -90,17 +93,39 @@ def _cast(facts: Interpretation, node: ir.Node, to: ir.DataType) -> Tiling:
     if to == ir.DataType.BOOL and facts.is_integer(value):
         return data.map(lambda content, _: _truth(facts.bounds, content))
     if to in (ir.DataType.INT64, ir.DataType.INT32) and facts.is_integer(value):
-        return data.map(_require_ramp)
+        return data.map(_require_ramp if to == ir.DataType.INT64 else _require_narrow)
     content = data.root
     if value is None or value.dtype is None or not _is_known_constant(content):
         raise NotMovementError("a cast of values that are computed at run time")
     assert not isinstance(content, (Cut, Read))
-    element = array_of(content, value.dtype).astype(to.numpy())
+    given = array_of(content, value.dtype)
+    if not _is_exact(given, to):
+        raise NotMovementError(f"a cast to {to} on which runtimes may differ")
+    element = given.astype(to.numpy())
     if to in _INTEGRAL:
         return Tiling.of(Ramp(int(element), (0,) * data.rank), data.shape)
     scalar = scalar_of(element)
     assert scalar is not None
     return Tiling.of(scalar, data.shape)
+
+
+def _require_narrow(content: Content, box: Shape) -> Ramp:
+    """Requires a ramp whose numbers fit into 32 bits; sizes do."""
+    ramp = _require_ramp(content, box)
+    ends = [ramp.base, *(ramp.base + step * (size - 1) for step, size in zip(ramp.steps, box, strict=True))]
+    if any(isinstance(end, int) and not -(1 << 31) <= end < 1 << 31 for end in ends):
+        raise NotMovementError("a cast of numbers that do not fit")
+    return ramp
+
+
+def _is_exact(given: Array, to: ir.DataType) -> bool:
+    """Whether the cast of a number is the same wherever it runs: no overflow, no rounding of a rare type."""
+    if to in _FLOATS or to == ir.DataType.BOOL:
+        return True
+    if to not in _INTEGRAL or given.dtype.kind not in "iuf":
+        return False
+    limits = np.iinfo(to.numpy())
+    return bool(np.isfinite(given)) and limits.min <= int(given) <= limits.max
 
 
 def _is_known_constant(content: Node) -> bool:

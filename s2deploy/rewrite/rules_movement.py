@@ -16,6 +16,7 @@ from s2deploy.rewrite.facts import Interpretation, NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 
 _LARGEST = 1 << 62
+_ENDS = ((1 << 31) - 1, (1 << 63) - 1)
 
 
 def identity(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -51,6 +52,8 @@ def window(bounds: Bounds, total: Coord, start: Coord, end: Coord, step: int) ->
         stop = _clamped(bounds, total, end, 0, total)
         length = stop - begin
     else:
+        if end in _ENDS:
+            raise NotMovementError("a reversed slice to the largest integer, which runtimes read in two ways")
         begin = _clamped(bounds, total, start, 0, total - 1)
         stop = _clamped(bounds, total, end, -1, total - 1)
         length = begin - stop
@@ -225,10 +228,12 @@ def _pad_axis(
             row = data.slice(bounds, axis, 0 if front else size - 1, 1)
             return row.expand((*data.shape[:axis], width, *data.shape[axis + 1 :]))
         if mode == "reflect":
-            bounds.require_at_most(width + 1, size)
+            if not bounds.require_at_most(width + 1, size):
+                raise NotMovementError("a border wider than what it reflects")
             return data.slice(bounds, axis, width if front else size - 2, width, -1)
         if mode == "wrap":
-            bounds.require_at_most(width, size)
+            if not bounds.require_at_most(width, size):
+                raise NotMovementError("a border that wraps around more than once")
             return data.slice(bounds, axis, size - width if front else 0, width)
         assert fill is not None
         return fill.expand((*data.shape[:axis], width, *data.shape[axis + 1 :]))

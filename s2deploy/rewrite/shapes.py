@@ -70,8 +70,9 @@ def _inferred(facts: Interpretation, node: ir.Node) -> dict[str, tuple[ir.DataTy
             return {}
         dims = [size if isinstance(size, int) else str(size) for size in shape]
         types[value.name] = onnx.helper.make_tensor_type_proto(int(value.dtype), dims)
-        if value.const_value is not None and value.const_value.size <= _LARGEST_DATA:
-            data[value.name] = ir.to_proto(value.const_value)
+        constant = value.const_value if not value.is_graph_input() else None
+        if constant is not None and constant.size <= _LARGEST_DATA:
+            data[value.name] = ir.to_proto(constant)
     try:
         schema = onnx.defs.get_schema(node.op_type, facts.opset, node.domain)
         outputs = onnx.shape_inference.infer_node_outputs(

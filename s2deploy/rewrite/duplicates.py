@@ -1,0 +1,44 @@
+"""Movement and integer arithmetic that is computed twice.
+
+Before: two nodes with the same operator, inputs and attributes. After: one of them, read by the readers of both.
+Requires: an operator with a rule in `rules.py`, which therefore gives the same for the same; anything else, random
+numbers and operators of other domains among them, is left alone. Keeps a node whose output is a graph output.
+Preserves every value, and the names and types of inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import onnx_ir as ir
+
+from s2deploy.rewrite.rules import RULES
+
+
+def remove_duplicates(graph: ir.Graph) -> int:
+    """Removes the duplicates of one graph, subgraphs left alone, and returns how many there were."""
+    first: dict[Hashable, ir.Node] = {}
+    removed = 0
+    for node in graph:
+        key = _key(node)
+        if key is None:
+            continue
+        twin = first.setdefault(key, node)
+        if twin is node or any(value.is_graph_output() for value in node.outputs):
+            continue
+        for old, new in zip(node.outputs, twin.outputs, strict=True):
+            old.replace_all_uses_with(new)
+        graph.remove(node, safe=True)
+        removed += 1
+    return removed
+
+
+def _key(node: ir.Node) -> Hashable:
+    """Returns what two nodes that compute the same have in common, None where that is not known."""
+    if node.domain != "" or node.op_type not in RULES:
+        return None
+    attributes = tuple(
+        (name, ir.to_proto(node.attributes[name]).SerializeToString(deterministic=True))
+        for name in sorted(node.attributes)
+    )
+    return node.op_type, tuple(map(id, node.inputs)), attributes, tuple(bool(value.name) for value in node.outputs)
