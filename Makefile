@@ -23,7 +23,7 @@ demo: $(READY)
 	  '  s2deploy export --help'
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
