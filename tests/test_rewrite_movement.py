@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import pytest
 from rewriting import check, ints, op_types
 from small_models import make
+
+from s2deploy.errors import RewriteError
+
+
+def grid(*ranges: range) -> np.ndarray:
+    """Returns ScatterND indices of a box."""
+    return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).astype(np.int64)
+
+
+def scatters(*boxes: tuple[range, range], shape: tuple[int, int] = (6, 6)) -> onnx.ModelProto:
+    """Returns a model that writes its further inputs into boxes of the first, one after the other."""
+    inputs, body, weights = [f"float[{shape[0]},{shape[1]}] y0"], [], {}
+    for k, box in enumerate(boxes):
+        inputs.append(f"float[{len(box[0])},{len(box[1])}] u{k}")
+        body.append(f"y{k + 1} = ScatterND(y{k}, i{k}, u{k})")
+        weights[f"i{k}"] = grid(*box)
+    signature = f"({', '.join(inputs)}) => (float[{shape[0]},{shape[1]}] y{len(boxes)})"
+    return make(signature, " ".join(body), weights)
 
 
 def test_an_empty_slice_with_a_step_stays_empty() -> None:
@@ -41,3 +61,115 @@ def test_output_docs_and_vague_types_are_kept() -> None:
     result, report = check(model)
     assert report.scatters_after == 0
     assert result.graph.output[0].doc_string == "shifted"
+
+
+def test_a_pinwheel_is_split() -> None:
+    model = scatters((range(2), range(4)), (range(4), range(4, 6)), (range(4, 6), range(2, 6)), (range(2, 6), range(2)))
+    result, report = check(model)
+    assert report.scatters_after == 0
+    assert op_types(result) == {"Slice": 5, "Concat": 4}
+
+
+def test_later_writes_win() -> None:
+    _, report = check(scatters((range(5), range(5)), (range(1, 6), range(2, 6)), (range(2, 4), range(6))))
+    assert report.scatters_after == 0
+
+
+def test_what_is_overwritten_is_not_computed() -> None:
+    result, _ = check(scatters((range(6), range(3)), (range(6), range(6))))
+    assert op_types(result) == {"Identity": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [
+        ((0, 2, 4), 6),
+        ((1, 3, 5), 6),
+        ((0, 3), 6),
+        ((2, 5), 6),
+        ((1, 3), 7),
+        ((0, 3, 6), 7),
+        ((5, 3, 1), 6),
+        ((4, 3), 5),
+    ],
+)
+def test_steps(rows: tuple[int, ...], size: int) -> None:
+    body = "y = ScatterND(x, i, u) z = Neg(y)"
+    weights = {"i": np.array(rows).reshape(-1, 1)}
+    model = make(f"(float[{size},3] x, float[{len(rows)},3] u) => (float[{size},3] z)", body, weights)
+    _, report = check(model)
+    assert report.scatters_after == 0
+
+
+def test_two_phases_are_one_join() -> None:
+    body = "a = ScatterND(x, even, u) y = ScatterND(a, odd, v)"
+    weights = {"even": grid(range(0, 6, 2)), "odd": grid(range(1, 6, 2))}
+    model = make("(float[6,2] x, float[3,2] u, float[3,2] v) => (float[6,2] y)", body, weights)
+    result, _ = check(model)
+    assert op_types(result) == {"Unsqueeze": 2, "Concat": 1, "Reshape": 1}
+
+
+def test_scatter_elements_on_the_last_axis() -> None:
+    body = "u = Slice(x, zero, last, axis) y = ScatterElements<axis=-1>(x, i, u)"
+    weights = {"zero": ints(0), "last": ints(-1), "axis": ints(1), "i": np.tile(np.arange(1, 5), (3, 1))}
+    result, report = check(make("(float[3,5] x) => (float[3,5] y)", body, weights))
+    assert report.scatters_after == 0
+    assert op_types(result) == {"Slice": 2, "Concat": 1}
+
+
+def test_intermediate_values_others_read() -> None:
+    body = "s = Slice(x, zero, three) a = ScatterND(x, i, s) r = Relu(a) t = Slice(a, one, four) y = ScatterND(a, j, t)"
+    weights = {"zero": ints(0), "one": ints(1), "three": ints(3), "four": ints(4)}
+    weights |= {"i": grid(range(1, 4)), "j": grid(range(3))}
+    model = make("(float[4,3] x) => (float[4,3] y, float[4,3] r, float[4,3] a)", body, weights)
+    result, report = check(model)
+    assert report.scatters_after == 0
+    assert [rewrite.name for rewrite in report.rewrites] == ["a", "y"]
+    assert op_types(result)["Relu"] == 1
+
+
+def test_a_rewrite_names_what_it_replaced() -> None:
+    _, report = check(scatters((range(1, 6), range(6))))
+    (rewrite,) = report.rewrites
+    assert rewrite.name == "y1"
+    assert rewrite.before == {"ScatterND": 1}
+    assert rewrite.after == {"Slice": 1, "Concat": 1}
+    assert (report.nodes_before, report.nodes_after) == (1, 2)
+
+
+STAYING = {
+    "the indices are computed at run time": ("(float[4,3] x, int64[1,1] i, float[1,3] u)", "", ints(0)),
+    "it reduces with add": ("(float[4,3] x, float[1,3] u)", '<reduction="add">', np.array([[1]])),
+    "it reduces with mul": ("(float[4,3] x, float[1,3] u)", '<reduction="mul">', np.array([[1]])),
+    "the indices name positions twice": ("(float[4,3] x, float[2,3] u)", "", np.array([[1], [1]])),
+    "twice or along a diagonal": ("(float[4,3] x, float[3] u)", "", np.array([[0, 0], [1, 1], [2, 2]])),
+}
+
+
+@pytest.mark.parametrize("reason", STAYING)
+def test_scatters_that_must_stay(reason: str) -> None:
+    inputs, attribute, index = STAYING[reason]
+    weights = {"i": index} if "int64" not in inputs else {}
+    model = make(f"{inputs} => (float[4,3] y)", f"y = ScatterND{attribute}(x, i, u)", weights)
+    if "int64" in inputs:
+        # Random indices would lie outside: the sum of a comparison with itself is 0.
+        model = make(f"{inputs} => (float[4,3] y)", "z = Sub(i, i) r = ReduceSum(z) k = Reshape(r, one) "
+                     "y = ScatterND(x, k, u)", {"one": ints(1, 1)})  # fmt: skip
+    result, report = check(model)
+    assert op_types(result)["ScatterND"] == 1
+    assert reason in report.refusals[0].reason
+    assert report.refusals[0].op_type == "ScatterND"
+    assert report.scatters_after == 1
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 20])
+def test_every_opset(opset: int) -> None:
+    weights = {"i": grid(range(1, 4)), "zero": ints(0), "three": ints(3)}
+    body = "s = Slice(x, zero, three) y = ScatterND(x, i, s)"
+    _, report = check(make("(float[4,3] x) => (float[4,3] y)", body, weights, opset))
+    assert report.scatters_after == 0
+
+
+def test_an_older_opset_is_refused() -> None:
+    with pytest.raises(RewriteError, match="opset 9; rewriting starts at 11"):
+        check(make("(float[4,3] x) => (float[4,3] y)", "y = Relu(x)", opset=9))

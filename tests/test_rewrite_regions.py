@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2deploy.rewrite.contents import Axis, Ramp, Read, Scalar
-from s2deploy.rewrite.coordinates import Bounds, Coord, Poly, UndecidedError, dimension
+from s2deploy.rewrite.contents import Ramp, Read, Scalar
+from s2deploy.rewrite.coordinates import Bounds, Coord, UndecidedError, dimension
 from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import (
     Concat,

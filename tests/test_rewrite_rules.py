@@ -102,6 +102,7 @@ MOVEMENT = {
     "slice every third from one": one_node("Slice", [2, 8], ints(1), ints(8), ints(1), ints(3)),
     "slice back by two": one_node("Slice", [2, "N"], ints(-1), ints(-FAR), ints(1), ints(-2)),
     "slice of nothing": one_node("Slice", [0, 4], ints(1), ints(3), ints(1)),
+    "slice nothing back": one_node("Slice", [0, 4], ints(0), ints(0), ints(0), ints(-2)),
     "slice with int32": one_node("Slice", [4, 5], np.array([1], np.int32), np.array([-1], np.int32)),
     "concat": one_node("Concat", [2, "N"], [2, 3], [2, "N"], axis=1),
     "concat of one": one_node("Concat", [2, 3], axis=-1),

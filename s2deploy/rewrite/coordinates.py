@@ -196,19 +196,26 @@ class Bounds:
 
     def smaller(self, left: Coord, right: Coord) -> Coord:
         """Returns the smaller of two coordinates, or raises `UndecidedError`."""
-        return left if self.require_at_most(left, right) else right
+        return left if self._precedes(left, right) else right
 
     def larger(self, left: Coord, right: Coord) -> Coord:
         """Returns the larger of two coordinates, or raises `UndecidedError`."""
-        return right if self.require_at_most(left, right) else left
+        return right if self._precedes(left, right) else left
 
     def sort(self, coords: Iterable[Coord]) -> list[Coord]:
         """Returns the distinct coordinates in ascending order, or raises `UndecidedError`."""
         unique = list(dict.fromkeys(coords))
         if all(isinstance(coord, int) for coord in unique):
             return sorted(unique)  # type: ignore[type-var]  # every element is an int here
-        order: Callable[[Coord, Coord], int] = lambda a, b: -1 if self.require_at_most(a, b) else 1  # noqa: E731
+        order: Callable[[Coord, Coord], int] = lambda a, b: -1 if self._precedes(a, b) else 1  # noqa: E731
         return sorted(unique, key=cmp_to_key(order))
+
+    def _precedes(self, left: Coord, right: Coord) -> bool:
+        """Returns an order of two coordinates that holds at every size, equal ones either way."""
+        verdict = self.at_most(left, right)
+        if verdict is None and self.at_most(right, left):
+            return False
+        return self.require_at_most(left, right) if verdict is None else verdict
 
     def _monomial(self, monomial: Monomial) -> tuple[int | None, int | None]:
         low: int | None = 1

@@ -126,9 +126,11 @@ class Lowering:
             target = constant_target(self._bounds_of_sizes, expression.of.shape, shape)
             if target is not None:
                 return self._add("Reshape", [data, self._vector(target)], dtype, shape)
-            if self._opset < 14:
+            if self._opset >= 14:
+                return self._add("Reshape", [data, self._vector(shape)], dtype, shape, allowzero=1)
+            if any(self._bounds_of_sizes.at_most(1, size) is not True for size in shape):
                 raise CannotLowerError("a Reshape to a size that may be 0 needs opset 14")
-            return self._add("Reshape", [data, self._vector(shape)], dtype, shape, allowzero=1)
+            return self._add("Reshape", [data, self._vector(shape)], dtype, shape)
         if isinstance(expression, Pad):
             fill = self._constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])

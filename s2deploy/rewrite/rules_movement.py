@@ -54,6 +54,8 @@ def window(bounds: Bounds, total: Coord, start: Coord, end: Coord, step: int) ->
     else:
         if end in _ENDS:
             raise NotMovementError("a reversed slice to the largest integer, which runtimes read in two ways")
+        if not bounds.require_at_most(1, total):
+            return 0, 0
         begin = _clamped(bounds, total, start, 0, total - 1)
         stop = _clamped(bounds, total, end, -1, total - 1)
         length = begin - stop
