@@ -45,6 +45,18 @@ def test_extreme_slice_bounds_in_one_constant() -> None:
     check(make("(float[4, 3] x) => (float[4, 3] y)", "y = Slice(x, starts, ends, axes, steps)", weights))
 
 
+def test_nothing_of_a_reversed_tensor() -> None:
+    body = "s = Slice(x, zero, two) a = ScatterND(x, i, s) b, c = Split<axis=0>(a, parts) y = Unsqueeze(c, two)"
+    weights = {"zero": ints(0), "two": ints(2), "i": np.array([[1], [0]]), "parts": ints(2, 0)}
+    check(make("(float[2, 3] x) => (float[?, ?, ?] y)", body, weights))
+
+
+def test_a_constant_output_stays_one() -> None:
+    body = "a = Pad(x, pads, three) b, y = Split<axis=0>(a, parts)"
+    weights = {"pads": ints(1, 0, 2, 0), "three": np.float32(3), "parts": ints(3, 2)}
+    check(make("(float[2, 3] x) => (float[?, ?] y)", body, weights))
+
+
 def test_outputs_of_one_value_keep_their_names() -> None:
     body = "a = Gather<axis=1>(x, index) b = Relu(a) y = Identity(b) z = Identity(b) v = Identity(y) w = Identity(x)"
     model = make("(float[2, 4] x) => (float[2, 3] y, float[2, 3] z, float[2, 3] v, float[2, 4] w)", body,
