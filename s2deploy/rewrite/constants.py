@@ -6,6 +6,7 @@ Reading them back as ramps is what makes a scatter with constant indices a slice
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from s2deploy.rewrite.contents import Content, Ramp, Scalar
+from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar
 from s2deploy.rewrite.regions import Tiling, concat
+from s2deploy.rewrite.strides import Interleaved
 
 _LARGEST_FIT = 1 << 24
+_LARGEST_FOLD = 1 << 18
 _LARGEST_UNIFORM = 1 << 22
 _MOST_RUNS = 8192
 _LARGEST_SPAN = 1 << 62
@@ -57,6 +60,34 @@ def array_of(content: Content, dtype: ir.DataType) -> Array:
     if isinstance(content, Ramp) and isinstance(content.base, int):
         return np.asarray(content.base).astype(dtype.numpy())
     raise TypeError(f"{content} is no constant")
+
+
+def constant_array(tensor: Tiling | Interleaved, dtype: ir.DataType) -> Array | None:
+    """Returns the elements of a tensor that reads no source and is not large, None for any other."""
+    if isinstance(tensor, Interleaved):
+        split = constant_array(tensor.tiling, dtype)
+        sizes = [size for size in tensor.shape if isinstance(size, int)]
+        return None if split is None else split.reshape(sizes)
+    shape = [size for size in tensor.shape if isinstance(size, int)]
+    if len(shape) < tensor.rank or math.prod(shape) > _LARGEST_FOLD or dtype == ir.DataType.STRING:
+        return None
+    array = np.zeros(shape, dtype.numpy())
+    for origin, size, content in tensor.boxes():
+        if isinstance(content, Read) or not all(isinstance(c, int) for c in (*origin, *size)):
+            return None
+        if isinstance(content, Ramp) and not all(isinstance(c, int) for c in (content.base, *content.steps)):
+            return None
+        place = tuple(slice(a, a + b) for a, b in zip(origin, size, strict=True))
+        array[place] = _elements(content, [n for n in size if isinstance(n, int)], dtype)
+    return array
+
+
+def _elements(content: Scalar | Ramp, shape: list[int], dtype: ir.DataType) -> Array:
+    if isinstance(content, Scalar) or content.is_constant:
+        return array_of(content, dtype)
+    grid = np.indices(shape, dtype=np.int64)
+    steps = (step * grid[axis] for axis, step in enumerate(content.steps) if isinstance(step, int))
+    return np.asarray(sum(steps, np.full(shape, content.base, np.int64))).astype(dtype.numpy())
 
 
 def _ramps(array: Array) -> Tiling | None:

@@ -81,6 +81,12 @@ def names(coord: Coord) -> set[str]:
     return set() if isinstance(coord, int) else {name for monomial, _ in coord.terms for name in monomial}
 
 
+def sole_name(coord: Poly) -> str | None:
+    """Returns the name of a coordinate that is one named dimension and nothing else."""
+    (monomial, factor), *others = coord.terms
+    return monomial[0] if not others and factor == 1 and len(monomial) == 1 else None
+
+
 def divide(coord: Coord, divisor: Coord) -> Coord | None:
     """Returns the exact quotient of a coordinate by an integer or a single term; None if it does not divide."""
     divisor_terms = _terms(divisor)

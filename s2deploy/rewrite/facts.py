@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.constants import constant_tiling, scalar_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, Poly, UndecidedError, dimension, parse
+from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError, dimension, parse, sole_name
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import element_type, infer_shapes
 from s2deploy.rewrite.strides import Interleaved
@@ -215,10 +215,9 @@ class Interpretation:
         for value in (*self.graph.inputs, *computed):
             shape = None if value.is_initializer() else self.known_shape(value)
             for axis, size in enumerate(shape or ()):
-                if isinstance(size, Poly) and len(size.terms) == 1:
-                    ((monomial, factor),) = size.terms
-                    if factor == 1 and len(monomial) == 1:
-                        found.setdefault(monomial[0], (value, axis))
+                name = None if isinstance(size, int) else sole_name(size)
+                if name is not None:
+                    found.setdefault(name, (value, axis))
         return found
 
     def local(self, node: ir.Node) -> Sequence[Tiling | Interleaved]:
@@ -247,6 +246,8 @@ class Interpretation:
             except UndecidedError as refusal:
                 # Worth a word whatever the operator: a declared range would let it be composed.
                 self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
+            except RecursionError:
+                self._refuse(node, "boxes lie within each other too deeply")
             except (IndexError, KeyError, ValueError, ZeroDivisionError):
                 # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
                 self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
@@ -328,10 +329,8 @@ class Interpretation:
         for size in value.shape:
             if isinstance(size, int):
                 sizes.append(size)
-            elif size.value is None:
-                sizes.append(self.unknown_dimension(1))
             else:
-                sizes.append(parse(str(size.value)))
+                sizes.append(self.unknown_dimension(1) if size.value is None else parse(str(size.value)))
         return tuple(sizes)
 
 

@@ -28,7 +28,6 @@ from s2deploy.rewrite.expressions import (
     Transpose,
     Unsqueeze,
     Window,
-    walk,
 )
 from s2deploy.rewrite.outputs import substitute
 from s2deploy.rewrite.reshape_targets import constant_target
@@ -56,6 +55,7 @@ class Lowering:
         self._substituted: dict[ir.Value, ir.Value] = {}
         self._opset = graph.opset_imports.get("", 1)
         self._dimensions = dimensions
+        self._position = {node: position for position, node in enumerate(graph)}
         self._values: dict[tuple[Expression, ir.DataType], ir.Value] = {}
         self._sizes: dict[Coord, ir.Value] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
@@ -82,12 +82,6 @@ class Lowering:
     def substitute(self, old: ir.Value, new: ir.Value, before: ir.Node) -> None:
         """Makes every reader of `old` read `new`, those that expressions will add included; see `outputs.py`."""
         self._substituted[old] = substitute(self._graph, old, new, before)
-
-    def fold(self, expression: Expression, dtype: ir.DataType, before: ir.Node) -> ir.Value | None:
-        """Returns a value of integer arithmetic that is constant, None where it depends on a size."""
-        if any(not isinstance(part, (Fill, Concat)) or names_of(part) for part in walk(expression, set())):
-            return None
-        return self.lower(expression, dtype, before)
 
     def _lower(self, expression: Expression, dtype: ir.DataType) -> ir.Value:
         if isinstance(expression, Source):
@@ -132,7 +126,7 @@ class Lowering:
                 raise CannotLowerError("a Reshape to a size that may be 0 needs opset 14")
             return self._add("Reshape", [data, self._vector(shape)], dtype, shape)
         if isinstance(expression, Pad):
-            fill = self._constant(array_of(expression.fill, dtype))
+            fill = self.constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])
             return self._add("Pad", [data, pads, fill], dtype, shape, mode="constant")
         name = "Squeeze" if isinstance(expression, Squeeze) else "Unsqueeze"
@@ -157,7 +151,7 @@ class Lowering:
             return self._add("Expand", [scalar, self._vector(shape)], dtype, shape)
         element = array_of(content, dtype)
         if count is not None and count <= _LARGEST_CONSTANT:
-            return self._constant(np.full(fixed, element))
+            return self.constant(np.full(fixed, element))
         value = ir.tensor(element.reshape(1))
         return self._add("ConstantOfShape", [self._vector(shape)], dtype, shape, value=value)
 
@@ -168,14 +162,16 @@ class Lowering:
         grid = np.indices(tuple(shape), dtype=np.int64)
         offsets = sum((step * grid[axis] for axis, step in enumerate(steps)), np.zeros(shape, np.int64))
         if isinstance(content.base, int):
-            return self._constant((offsets + content.base).astype(dtype.numpy()))
+            return self.constant((offsets + content.base).astype(dtype.numpy()))
         if len(shape) != 1 or dtype != ir.DataType.INT64:
             raise CannotLowerError("an index of that form stays computed")
-        return self._add("Add", [self._size(content.base), self._constant(offsets)], dtype, tuple(shape))
+        return self._add("Add", [self._size(content.base), self.constant(offsets)], dtype, tuple(shape))
 
     def _bounds(self, window: Window, total: Coord) -> tuple[Coord, Coord]:
         """Returns start and end of a slice in the form that needs no arithmetic where there is one."""
         start, size, step = window.start, window.size, window.step
+        if size == 0:
+            return 0, 0
         end = start + size * step
         if step < 0:
             if size == floor_divide(start - step, -step) or (isinstance(end, int) and end < 0):
@@ -190,7 +186,7 @@ class Lowering:
         """Returns a one-dimensional int64 value of coordinates, a constant where they are numbers."""
         fixed = [coord for coord in coords if isinstance(coord, int)]
         if len(fixed) == len(coords):
-            return self._constant(np.array(fixed, dtype=np.int64))
+            return self.constant(np.array(fixed, dtype=np.int64))
         parts = [self._vector([coord]) if isinstance(coord, int) else self._size(coord) for coord in coords]
         if len(parts) == 1:
             return parts[0]
@@ -198,9 +194,11 @@ class Lowering:
 
     def _size(self, coord: Coord) -> ir.Value:
         """Returns a coordinate as an int64 value of shape (1,), computed from the shapes of existing values."""
+        assert not isinstance(coord, int)
+        for name in names(coord):
+            self._require_earlier(name)
         if coord not in self._sizes:
             total: ir.Value | None = None
-            assert not isinstance(coord, int)
             for monomial, factor in sorted(coord.terms, key=lambda term: not term[0]):
                 term = None if factor == 1 and monomial else self._vector([factor])
                 for name in monomial:
@@ -214,9 +212,24 @@ class Lowering:
     def _combined(self, op_type: str, left: ir.Value | None, right: ir.Value) -> ir.Value:
         return right if left is None else self._add(op_type, [left, right], ir.DataType.INT64, (1,))
 
+    def _require_earlier(self, name: str) -> None:
+        """Checks that a value with a named dimension is computed before the nodes that are being added."""
+        if name in self._dimensions and self._before is not None:
+            producer = self._dimensions[name][0].producer()
+            if producer is None or self._position[producer] < self._position[self._before]:
+                return
+        raise CannotLowerError(f"no value known by then has the size {name}")
+
+    def forget(self) -> None:
+        """Starts over with nothing computed, for nodes in front of those added so far."""
+        self._values.clear()
+        self._sizes.clear()
+
+    def position(self, node: ir.Node) -> int:
+        """Returns where a node of the original graph stands."""
+        return self._position[node]
+
     def _dimension(self, name: str) -> ir.Value:
-        if name not in self._dimensions:
-            raise CannotLowerError(f"no value has the size {name}")
         value, axis = self._dimensions[name]
         if self._opset >= 15:
             return self._add("Shape", [value], ir.DataType.INT64, (1,), start=axis, end=axis + 1)
@@ -228,7 +241,8 @@ class Lowering:
             return self._add("Squeeze", [scalar], ir.DataType.INT64, (), axes=[0])
         return self._add("Squeeze", [scalar, self._vector([0])], ir.DataType.INT64, ())
 
-    def _constant(self, array: Array) -> ir.Value:
+    def constant(self, array: Array) -> ir.Value:
+        """Returns an initializer of the given elements, one for equal arrays."""
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
@@ -262,11 +276,3 @@ def _from_end(position: Coord, total: Coord) -> Coord:
     if isinstance(offset, int):
         return offset if offset < 0 else _END
     return position
-
-
-def names_of(expression: Expression) -> set[str]:
-    """Returns the named dimensions that a fill or join of fills depends on."""
-    coords: list[Coord] = list(expression.shape)
-    if isinstance(expression, Fill) and isinstance(expression.content, Ramp):
-        coords += [expression.content.base, *expression.content.steps]
-    return {name for coord in coords for name in names(coord)}

@@ -10,12 +10,14 @@ Preserves: every value bit by bit; names and types of inputs and outputs. A seco
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.constants import constant_array
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Interval, UndecidedError
 from s2deploy.rewrite.cost import expression_cost, node_cost
@@ -26,6 +28,8 @@ from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
+
+_TOO_DEEP = "its assignments lie within each other too deeply"
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,17 @@ class _Composition:
 
     def run(self) -> MovementResult:
         moved = [node for node in self._graph if node in self._facts.moved]
-        arithmetic = {node for node in moved if all(map(self._facts.is_arithmetic, node.outputs))}
+        arithmetic = [node for node in moved if all(map(self._facts.is_arithmetic, node.outputs))]
+        index_only = {node for node in arithmetic if node.op_type not in SCATTERS}
         for node in moved:
-            if node not in arithmetic:
+            if node not in index_only:
                 for value in node.outputs:
                     if self._facts.understood(value) is not None and self._facts.is_read(value):
                         self._reconsider(node, value)
-        for node in moved:
-            if node in arithmetic:
-                self._fold(node)
+        self._lowering.forget()
+        live = self._live_nodes()
+        for node in arithmetic:
+            self._fold(node, live)
         self._result.guards = self._facts.bounds.guards
         return self._result
 
@@ -92,15 +98,22 @@ class _Composition:
         """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
         cone = self._cone(node)
         scatters = [other for other in cone if other.op_type in SCATTERS]
-        if not scatters and len(cone) == 1 and not self._facts.is_constant(value):
+        if self._fold_value(node, value):
+            return
+        if not scatters and len(cone) == 1:
             return
         old = self._cost_of_nodes(cone)
         try:
             found = self._expression(value)
+            new = self._cost_of(found)
         except UndecidedError as refusal:
             self._refuse(scatters, str(refusal))
             return
-        new = self._cost_of(found)
+        except RecursionError:
+            # Boxes within boxes, hundreds deep: one by one the assignments are shallow.
+            if not self._replace_locally(scatters, old, math.inf):
+                self._refuse(scatters, _TOO_DEEP)
+            return
         if not scatters and new >= old:
             return
         if scatters and new > old and self._replace_locally(scatters, old, new):
@@ -118,7 +131,8 @@ class _Composition:
         cost = old - self._cost_of_nodes(scatters) + sum(self._cost_of(expression) for expression in found.values())
         if cost >= new:
             return False
-        for node, expression in found.items():
+        self._lowering.forget()
+        for node, expression in sorted(found.items(), key=lambda item: self._lowering.position(item[0])):
             self._replace(node, node.outputs[0], expression, [node], [node])
         return True
 
@@ -131,8 +145,8 @@ class _Composition:
         count = len(self._lowering.added)
         try:
             new = self._lowering.lower(found, value.dtype, node)
-        except CannotLowerError as error:
-            self._refuse(scatters, str(error))
+        except (CannotLowerError, RecursionError) as error:
+            self._refuse(scatters, str(error) if isinstance(error, CannotLowerError) else _TOO_DEEP)
             return
         added = Counter(other.op_type for other in self._lowering.added[count:])
         before = Counter(other.op_type for other in cone)
@@ -141,20 +155,55 @@ class _Composition:
         self._lowered.update(walk(found, set()))
         self._lowering.substitute(value, new, node)
 
-    def _fold(self, node: ir.Node) -> None:
+    def _fold(self, node: ir.Node, live: set[ir.Node]) -> None:
         """Replaces index and shape arithmetic that something still reads by constants."""
         for value in node.outputs:
+            readers = [use.node for use in value.uses()]
             # A constant condition makes a runtime infer types through one branch alone, which not every file survives.
-            steers = any(use.node.op_type in ("If", "Loop") for use in value.uses())
-            if steers or value.dtype is None or not self._is_read(value):
+            steers = any(reader.op_type in ("If", "Loop") for reader in readers)
+            read = any(reader in live or reader.graph is not self._graph for reader in readers)
+            if steers or not (read or value.is_graph_output()) or not self._is_read(value):
                 continue
+            if not self._fold_value(node, value):
+                self._unscatter(node, value)
+
+    def _unscatter(self, node: ir.Node, value: ir.Value) -> None:
+        """Replaces numbers that depend on a size, such as a mask, if it took a scatter to write them."""
+        cone = self._cone(node, through_arithmetic=True)
+        scatters = [other for other in cone if other.op_type in SCATTERS]
+        if scatters:
             try:
-                found = self._expression(value)
-                new = self._lowering.fold(found, value.dtype, node)
-            except (CannotLowerError, UndecidedError):
+                self._replace(node, value, self._expression(value), cone, scatters)
+            except UndecidedError as refusal:
+                self._refuse(scatters, str(refusal))
+
+    def _fold_value(self, node: ir.Node, value: ir.Value) -> bool:
+        """Replaces a value that depends on nothing by a constant, unless it is large, and tells whether it did."""
+        tensor = self._facts.understood(value)
+        if tensor is None or value.dtype is None:
+            return False
+        if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
+            return False
+        constant = constant_array(tensor, value.dtype)
+        if constant is not None:
+            self._lowering.substitute(value, self._lowering.constant(constant), node)
+        return constant is not None
+
+    def _live_nodes(self) -> set[ir.Node]:
+        """Returns the nodes that an output still depends on, subgraphs of those nodes included."""
+        live: set[ir.Node] = set()
+        waiting = [value.producer() for value in self._graph.outputs]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in live:
                 continue
-            if new is not None:
-                self._lowering.substitute(value, new, node)
+            live.add(node)
+            waiting.extend(value.producer() for value in node.inputs if value is not None)
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    inner = attribute.as_graph().all_nodes()
+                    waiting.extend(value.producer() for n in inner for value in n.inputs if value is not None)
+        return live
 
     def _is_read(self, value: ir.Value) -> bool:
         """Whether a value is an output or feeds something that is not arithmetic itself."""
@@ -175,7 +224,7 @@ class _Composition:
         assert isinstance(source, ir.Value)
         return self._facts.source_shape(source)
 
-    def _cone(self, node: ir.Node) -> list[ir.Node]:
+    def _cone(self, node: ir.Node, *, through_arithmetic: bool = False) -> list[ir.Node]:
         """Returns the movement nodes that only lead to this one, as far as values that exist anyway."""
         found = [node]
         seen = {node}
@@ -185,7 +234,7 @@ class _Composition:
                 if producer is None or producer in seen or producer not in self._facts.moved:
                     continue
                 assert value is not None
-                if self._facts.is_arithmetic(value) or self._facts.is_read(value):
+                if self._facts.is_read(value) or (self._facts.is_arithmetic(value) and not through_arithmetic):
                     continue
                 seen.add(producer)
                 found.append(producer)
@@ -197,7 +246,8 @@ class _Composition:
         return sum(node_cost(node, shapes, self._sizes) for node in nodes)
 
     def _cost_of(self, expression: Expression) -> float:
-        return sum(expression_cost(part, self._sizes) for part in walk(expression, set(self._lowered)))
+        parts = (part for part in walk(expression, set()) if part not in self._lowered)
+        return sum(expression_cost(part, self._sizes) for part in parts)
 
     def _refuse(self, scatters: list[ir.Node], reason: str) -> None:
         self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)

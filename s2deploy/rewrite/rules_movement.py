@@ -67,7 +67,11 @@ def window(bounds: Bounds, total: Coord, start: Coord, end: Coord, step: int) ->
 def concat_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     """``Concat(inputs, axis)``."""
     tilings = [facts.tiling(value) for value in node.inputs]
-    return [concat(int_attribute(node, "axis", 0) % tilings[0].rank, tilings)]
+    axis = int_attribute(node, "axis", 0) % tilings[0].rank
+    others = {(*tiling.shape[:axis], *tiling.shape[axis + 1 :]) for tiling in tilings}
+    if len(others) > 1:
+        raise NotMovementError("whether the sizes of the joined tensors are equal is not known")
+    return [concat(axis, tilings)]
 
 
 def split(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:

@@ -160,11 +160,18 @@ def _overlapped(bounds: Bounds, node: Cut, total: Coord, start: Coord, end: Coor
     if isinstance(start, int) and isinstance(end, int) and isinstance(starts[-1], int):
         return bisect_right(starts, start) - 1, bisect_left(starts, end)  # type: ignore[type-var]  # all are ints
     first, last = 0, len(starts)
-    while first + 1 < last and bounds.require_at_most(starts[first + 1], start):
+    while first + 1 < last and not _ends_before(bounds, start, starts[first + 1]):
         first += 1
-    while last - 1 > first and bounds.require_at_most(end, starts[last - 1]):
+    while last - 1 > first and end != total and not _ends_before(bounds, starts[last - 1], end):
         last -= 1
     return first, last
+
+
+def _ends_before(bounds: Bounds, position: Coord, limit: Coord) -> bool:
+    """Whether a position lies in front of a limit, or on it where that is undecided (empty parts do no harm)."""
+    if bounds.at_most(limit, position):
+        return False
+    return bounds.require_at_most(position, limit)
 
 
 def written(bounds: Bounds, node: Node, shape: Shape, starts: Shape, box: Shape, update: Node) -> Node:
