@@ -66,7 +66,7 @@ def same_mapping(source: torch.Tensor, destination: torch.Tensor) -> bool:
 def keeps_shared_elements(source: torch.Tensor, destination: torch.Tensor) -> bool:
     """Returns whether copying the source to the destination changes no element of the source on the way.
 
-    ``x[:, :] = x[:, :1]`` is such a copy: what it reads it overwrites with itself, so that order does not matter.
+    The two must share memory. ``x[:, :] = x[:, :1]`` is such a copy: what it reads it overwrites with itself, so that order does not matter.
 
     Args:
         source: Broadcastable to the destination.
@@ -74,7 +74,11 @@ def keeps_shared_elements(source: torch.Tensor, destination: torch.Tensor) -> bo
     """
     if destination.numel() > _MAX_ELEMENTS or source.dtype != destination.dtype or source.dim() > destination.dim():
         return False
-    read = _addresses(source.expand(destination.shape))
+    expanded = source.expand(destination.shape)
+    pairs = zip(destination.shape, expanded.stride(), destination.stride(), strict=True)
+    if all(size <= 1 or mine == theirs for size, mine, theirs in pairs):
+        return source.data_ptr() == destination.data_ptr()  # at another offset every element is another's
+    read = _addresses(expanded)
     written = _addresses(destination)
     shared = np.isin(written, read)
     return bool((written[shared] == read[shared]).all())
