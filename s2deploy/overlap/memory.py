@@ -66,7 +66,8 @@ def same_mapping(source: torch.Tensor, destination: torch.Tensor) -> bool:
 def keeps_shared_elements(source: torch.Tensor, destination: torch.Tensor) -> bool:
     """Returns whether copying the source to the destination changes no element of the source on the way.
 
-    The two must share memory. ``x[:, :] = x[:, :1]`` is such a copy: what it reads it overwrites with itself, so that order does not matter.
+    ``x[:, :] = x[:, :1]`` is such a copy: what it reads it overwrites with itself, so that order does not matter.
+    The two must share memory.
 
     Args:
         source: Broadcastable to the destination.
