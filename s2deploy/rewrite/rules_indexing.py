@@ -31,11 +31,10 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
         raise NotMovementError("the index of a Gather is computed at run time")
     data = facts.tiling(node.inputs[0])
     axis = int_attribute(node, "axis", 0) % data.rank
-    parts: list[Tiling] = []
-    for _, shape, content in _few_boxes(indices):
-        if indices.rank > 1 and isinstance(parts, list) and parts:
-            raise NotMovementError("the index of a Gather has several parts in several axes")
-        parts.append(_gathered(facts, data, axis, _ramp(content), shape))
+    boxes = _few_boxes(indices)
+    if indices.rank > 1 and len(boxes) > 1:
+        raise NotMovementError("the index of a Gather has several parts in several axes")
+    parts = [_gathered(facts, data, axis, _ramp(content), shape) for _, shape, content in boxes]
     return [parts[0] if len(parts) == 1 else concat(axis, parts)]
 
 
