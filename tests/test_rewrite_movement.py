@@ -185,3 +185,18 @@ def test_every_opset(opset: int) -> None:
 def test_an_older_opset_is_refused() -> None:
     with pytest.raises(RewriteError, match="opset 9; rewriting starts at 11"):
         check(make("(float[4,3] x) => (float[4,3] y)", "y = Relu(x)", opset=9))
+
+
+def test_a_mask_that_looks_like_a_ramp_is_a_mask() -> None:
+    model = make(
+        "(float[2,3] x, float[2,3] y) => (float[2,3] z)",
+        "a = Concat<axis = 0>(x, y) b = Slice(a, zero, two) c = Where(mask, b, x) z = Add(c, y)",
+        {"mask": np.array([[True], [False]]), "zero": ints(0), "two": ints(2)},
+    )
+    result, _ = check(model)
+    assert op_types(result) == {"Add": 1}  # both branches are x
+
+
+def test_indices_from_both_ends_are_slices() -> None:
+    model = make("(float[2,5] x) => (float[2,2] z)", "a = Gather<axis = 1>(x, i) z = Relu(a)", {"i": np.array([3, -1])})
+    check(model)

@@ -8,7 +8,7 @@ Source: the ONNX operator specifications; duplicate indices have no defined orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -34,7 +34,16 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     boxes = _few_boxes(indices)
     if indices.rank > 1 and len(boxes) > 1:
         raise NotMovementError("the index of a Gather has several parts in several axes")
-    parts = [_gathered(facts, data, axis, _ramp(content), shape) for _, shape, content in boxes]
+    parts: list[Tiling] = []
+    for origin, shape, content in boxes:
+        try:
+            parts.append(_gathered(facts, data, axis, _ramp(content), shape))
+        except NotMovementError:
+            # Indices such as [1, -1] look like a ramp that leaves the tensor; one by one they do not.
+            if len(shape) != 1:
+                raise
+            rows = _constant_parts(origin, shape, _ramp(content))
+            parts += [_gathered(facts, data, axis, Ramp(base, (0,)), size) for _, size, base in rows]
     return [parts[0] if len(parts) == 1 else concat(axis, parts)]
 
 
@@ -202,13 +211,28 @@ def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     chosen, other = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
     shape = broadcast(facts.bounds, condition.shape, chosen.shape, other.shape)
     chosen, result = chosen.expand(shape), other.expand(shape)
-    for origin, size, content in condition.expand(shape).boxes():
-        ramp = _ramp(content)
-        if not ramp.is_constant or ramp.base not in (0, 1):
-            raise NotMovementError("the condition is not known")
-        if ramp.base == 1:
-            result = result.write(facts.bounds, origin, chosen.box(facts.bounds, origin, size))
+    for outer, box, content in condition.expand(shape).boxes():
+        for origin, size, flag in _constant_parts(outer, box, _ramp(content)):
+            if flag not in (0, 1):
+                raise NotMovementError("the condition is not known")
+            if flag == 1:
+                result = result.write(facts.bounds, origin, chosen.box(facts.bounds, origin, size))
     return [result]
+
+
+def _constant_parts(origin: Shape, shape: Shape, ramp: Ramp) -> Iterator[tuple[Shape, Shape, Coord]]:
+    """Yields the boxes within which a ramp is one number: rows where it varies along one short axis."""
+    varying = [axis for axis, step in enumerate(ramp.steps) if step]
+    if not varying:
+        yield origin, shape, ramp.base
+        return
+    axis = varying[0]
+    size = shape[axis]
+    if len(varying) > 1 or not isinstance(size, int) or size > _MOST_MASK_BOXES:
+        raise NotMovementError("the condition is not known")
+    for row in range(size):
+        place = (*origin[:axis], origin[axis] + row, *origin[axis + 1 :])
+        yield place, (*shape[:axis], 1, *shape[axis + 1 :]), ramp.base + ramp.steps[axis] * row
 
 
 def _require_plain(node: ir.Node) -> None:
