@@ -15,9 +15,9 @@ from onnx_ir.passes import common
 from s2deploy.errors import RewriteError
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
-from s2deploy.rewrite.facts import Refusal
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
+from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
 from s2deploy.rewrite.rules import SCATTERS
 from s2deploy.specs import Dim

@@ -22,7 +22,16 @@ Coord: TypeAlias = "int | Poly"
 
 
 class UndecidedError(Exception):
-    """A comparison that the declared ranges do not decide; the message names the range that would."""
+    """A comparison that the declared ranges do not decide; the message names the range that would.
+
+    Args:
+        message: What is not decided.
+        dimensions: The named dimensions it depends on.
+    """
+
+    def __init__(self, message: str, dimensions: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.dimensions = frozenset(dimensions)
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,28 @@ def sole_name(coord: Poly) -> str | None:
     return monomial[0] if not others and factor == 1 and len(monomial) == 1 else None
 
 
+def substituted(coord: Coord, sizes: Mapping[str, int]) -> Coord:
+    """Returns a coordinate with some named dimensions replaced by their sizes."""
+    if isinstance(coord, int) or not sizes:
+        return coord
+    total: Coord = 0
+    for monomial, factor in coord.terms:
+        term: Coord = factor
+        for name in monomial:
+            term = term * _size_of(name, sizes)
+        total = total + term
+    return total
+
+
+def _size_of(name: str, sizes: Mapping[str, int]) -> Coord:
+    if name in sizes:
+        return sizes[name]
+    quotient = _quotient(name)
+    if quotient is None or not names(quotient[0]) & set(sizes):
+        return dimension(name)
+    return floor_divide(substituted(quotient[0], sizes), quotient[1])
+
+
 def divide(coord: Coord, divisor: Coord) -> Coord | None:
     """Returns the exact quotient of a coordinate by an integer or a single term; None if it does not divide."""
     divisor_terms = _terms(divisor)
@@ -143,12 +174,20 @@ class Bounds:
 
     def __init__(self, ranges: Mapping[str, Interval] | None = None) -> None:
         self._ranges = dict(ranges or {})
-        self._guards: dict[str, None] = {}
+        self._guards: dict[str, tuple[Coord, Coord]] = {}
 
     @property
     def guards(self) -> tuple[str, ...]:
         """The comparisons decided by a declared range so far, as texts."""
         return tuple(self._guards)
+
+    def guards_within(self, ranges: Mapping[str, Interval]) -> tuple[str, ...]:
+        """Returns the guards that wider ranges decide as well."""
+        wider = Bounds({**self._ranges, **ranges})
+        for left, right in self._guards.values():
+            wider.at_most(left, right)
+            wider.equal(left, right)
+        return tuple(text for text in self._guards if text in wider._guards)
 
     def declare(self, name: str, interval: Interval) -> None:
         """Records the range of one more name."""
@@ -174,7 +213,7 @@ class Bounds:
         low, high = self.interval(right - left)
         verdict = True if low is not None and low >= 0 else False if high is not None and high < 0 else None
         if verdict is not None and not isinstance(right - left, int):
-            self._guards[f"{left} {'<=' if verdict else '>'} {right}"] = None
+            self._guards[f"{left} {'<=' if verdict else '>'} {right}"] = (left, right)
         return verdict
 
     def equal(self, left: Coord, right: Coord) -> bool | None:
@@ -186,7 +225,7 @@ class Bounds:
         if not apart and not low == high == 0:
             return None
         if not isinstance(right - left, int):
-            self._guards[f"{left} {'!=' if apart else '=='} {right}"] = None
+            self._guards[f"{left} {'!=' if apart else '=='} {right}"] = (left, right)
         return not apart
 
     def require_at_most(self, left: Coord, right: Coord) -> bool:
@@ -197,7 +236,8 @@ class Bounds:
         """
         verdict = self.at_most(left, right)
         if verdict is None:
-            raise UndecidedError(f"whether {left} <= {right} depends on {_decisive_range(right - left)}")
+            reason = f"whether {left} <= {right} depends on {_decisive_range(right - left)}"
+            raise UndecidedError(reason, names(right - left))
         return verdict
 
     def smaller(self, left: Coord, right: Coord) -> Coord:

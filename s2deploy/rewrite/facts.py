@@ -8,16 +8,21 @@ known, by ONNX shape inference with our coordinates as dimension names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from s2deploy.rewrite.constants import constant_tiling, scalar_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError, dimension, parse, sole_name
+from s2deploy.rewrite.coordinates import (
+    Coord,
+    Interval,
+    UndecidedError,
+    sole_name,
+)
+from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.regions import Tiling
-from s2deploy.rewrite.shapes import element_type, infer_shapes
+from s2deploy.rewrite.shapes import Shapes, element_type
 from s2deploy.rewrite.strides import Interleaved
 from s2deploy.rewrite.tree import Cut, Node, count_boxes
 
@@ -25,35 +30,13 @@ _INTEGERS = frozenset(
     {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT16, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.BOOL}
 )
 _ARITHMETIC = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
-_MAY_BE_EMPTY = frozenset(
-    {"NonZero", "Unique", "NonMaxSuppression", "Compress", "If", "Loop", "Scan", "Slice", "Range"}
-)
 _COUNT_LIMIT = 1 << 20
-
-
-class NotMovementError(Exception):
-    """The node is not data movement; the message says why, in the words of a refusal."""
 
 
 Rule = Callable[["Interpretation", ir.Node], "Sequence[Tiling | Interleaved]"]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A node that looked like movement and was left alone.
-
-    Attributes:
-        node: The node's name.
-        op_type: Its operator.
-        reason: Why, and where possible what would change it.
-    """
-
-    node: str
-    op_type: str
-    reason: str
-
-
-class Interpretation:
+class Interpretation(Shapes):
     """The facts about one graph.
 
     Args:
@@ -61,6 +44,7 @@ class Interpretation:
         ranges: Smallest and largest size of named dimensions.
         rules: The rule of each operator that may be data movement, by operator name.
         refusable: Operators whose refusal is worth a word to the user.
+        fixed: Named dimensions to take at one size.
     """
 
     def __init__(
@@ -69,53 +53,25 @@ class Interpretation:
         ranges: Mapping[str, Interval],
         rules: Mapping[str, Rule],
         refusable: frozenset[str] = frozenset(),
+        fixed: Mapping[str, int] | None = None,
     ) -> None:
-        self.graph = graph
-        self.bounds = Bounds(ranges)
+        super().__init__(graph, ranges, fixed)
         self.moved: set[ir.Node] = set()
         self.refusals: list[Refusal] = []
+        self.undecided: set[str] = set()
+        self._kept: set[ir.Value] = set()
         self._rules = rules
         self._refusable = refusable
-        self._shapes: dict[ir.Value, Shape | None] = {}
         self._tilings: dict[ir.Value, Tiling] = {}
         self._interleaved: dict[ir.Value, Interleaved] = {}
         self._absorbed: set[tuple[ir.Value, ir.Node]] = set()
         self._arithmetic: dict[ir.Value, bool] = {}
         self._anchors: frozenset[ir.Value] | None = frozenset()
-        self._unknown = 0
         self._unvisited: dict[ir.Value, int] = {}
         for node in graph:
             self._visit(node)
-            self._forget(node)
-
-    @property
-    def opset(self) -> int:
-        """The version of the default operator set."""
-        return self.graph.opset_imports.get("", 1)
-
-    def shape(self, value: ir.Value | None) -> Shape:
-        """Returns the shape of a value.
-
-        Raises:
-            NotMovementError: Not even its rank is known.
-        """
-        if value is None:
-            raise NotMovementError("an input is missing")
-        if value in self._tilings:
-            return self._tilings[value].shape
-        if value not in self._shapes:
-            self._shapes[value] = self._annotated(value)
-        known = self._shapes[value]
-        if known is None:
-            raise NotMovementError(f"the rank of {value.name} is not known")
-        return known
-
-    def known_shape(self, value: ir.Value) -> Shape | None:
-        """Returns the shape of a value, None where not even its rank is known."""
-        try:
-            return self.shape(value)
-        except NotMovementError:
-            return None
+            if not fixed:  # with fixed sizes other values may be read than those somebody will ask for
+                self._forget(node)
 
     def tiling(self, value: ir.Value | None) -> Tiling:
         """Returns a value as boxes of sources; a value that no movement produced is its own source."""
@@ -150,7 +106,9 @@ class Interpretation:
 
     def is_read(self, value: ir.Value) -> bool:
         """Whether a value must exist: it is an output, or a node reads it that does not compose it."""
-        return value.is_graph_output() or any(self.reads(use.node, value) for use in value.uses())
+        if value in self._kept or value.is_graph_output():
+            return True
+        return any(self.reads(use.node, value) for use in value.uses())
 
     def reads(self, node: ir.Node, value: ir.Value) -> bool:
         """Whether a node needs a value to exist: it is no movement, or reads what assignments with a step gave."""
@@ -204,8 +162,9 @@ class Interpretation:
         assert scalar is not None
         return Tiling.of(scalar, ())
 
-    def source_shape(self, value: ir.Value) -> Shape:
+    def source_shape(self, value: object) -> Shape:
         """Returns the shape of a value that a tiling reads."""
+        assert isinstance(value, ir.Value)
         return self.shape(value)
 
     def dimensions(self) -> dict[str, tuple[ir.Value, int]]:
@@ -228,30 +187,41 @@ class Interpretation:
         finally:
             self._anchors = frozenset()
 
-    def unknown_dimension(self, smallest: int) -> Coord:
-        """Returns a new name for a size nothing is known of but that it is at least `smallest`."""
-        self._unknown += 1
-        name = f"_unknown{self._unknown}"
-        self.bounds.declare(name, (smallest, None))
-        return dimension(name)
-
     def _visit(self, node: ir.Node) -> None:
         rule = self._rules.get(node.op_type) if node.domain == "" else None
-        if rule is not None:
-            try:
-                self._adopt(node, self._shorter(node, rule))
-                return
-            except NotMovementError as refusal:
-                self._refuse(node, str(refusal))
-            except UndecidedError as refusal:
+        if rule is None or not self._understand(node, lambda: self._shorter(node, rule), composing=True):
+            self.infer(node)
+
+    def _understand(
+        self, node: ir.Node, tilings: Callable[[], Sequence[Tiling | Interleaved]], *, composing: bool
+    ) -> bool:
+        """Adopts what a rule makes of a node, and tells whether there was anything to adopt."""
+        try:
+            self._adopt(node, tilings())
+            return True
+        except NotMovementError as refusal:
+            self._refuse(node, str(refusal))
+        except UndecidedError as refusal:
+            self.undecided |= refusal.dimensions
+            # Its inputs as they are may lie better than the boxes they were composed of.
+            composed = [value for value in node.inputs if value is not None and self._is_composed(value)]
+            if composing and composed:
+                if self._understand(node, lambda: self.local(node), composing=False):
+                    self._kept.update(composed)
+                    return True
+            else:
                 # Worth a word whatever the operator: a declared range would let it be composed.
                 self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
-            except RecursionError:
-                self._refuse(node, "boxes lie within each other too deeply")
-            except (IndexError, KeyError, ValueError, ZeroDivisionError):
-                # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
-                self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
-        infer_shapes(self, node)
+        except RecursionError:
+            self._refuse(node, "boxes lie within each other too deeply")
+        except (IndexError, KeyError, ValueError, ZeroDivisionError):
+            # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
+            self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
+        return False
+
+    def _is_composed(self, value: ir.Value) -> bool:
+        """Whether a value is data movement that `tiling` composes at present."""
+        return value in self._tilings and value.producer() is not None and not self.is_arithmetic(value)
 
     def _forget(self, node: ir.Node) -> None:
         """Drops the tilings that no later node composes: a long chain of them would grow with its square."""
@@ -304,39 +274,6 @@ class Interpretation:
             if dtype is not None:
                 value.type = ir.TensorType(dtype)
         self.moved.add(node)
-
-    def set_shape(self, node: ir.Node, value: ir.Value, inferred: Shape | None) -> None:
-        """Records the shape of a source; sizes that are not known get names of their own."""
-        annotated = self._annotated(value)
-        smallest = 0 if node.op_type in _MAY_BE_EMPTY or node.domain != "" else 1
-        if inferred is None:
-            self._shapes[value] = annotated
-            return
-        known: list[Coord] = []
-        for axis, size in enumerate(inferred):
-            if isinstance(size, int) and size < 0:
-                other = annotated[axis] if annotated is not None and len(annotated) == len(inferred) else -1
-                size = self.unknown_dimension(smallest) if other == -1 or _is_generated(other) else other
-            known.append(size)
-        self._shapes[value] = tuple(known)
-
-    def _annotated(self, value: ir.Value) -> Shape | None:
-        if value.shape is None:
-            if value.const_value is not None and not value.is_graph_input():
-                return tuple(np.shape(value.const_value))
-            return None
-        sizes: list[Coord] = []
-        for size in value.shape:
-            if isinstance(size, int):
-                sizes.append(size)
-            else:
-                sizes.append(self.unknown_dimension(1) if size.value is None else parse(str(size.value)))
-        return tuple(sizes)
-
-
-def _is_generated(size: Coord) -> bool:
-    """Whether a dimension's name was made up by shape inference, so that it says nothing."""
-    return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
 
 
 def _boxes(tiling: Tiling | Interleaved) -> int:

@@ -17,17 +17,16 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.cases import Cases, Original
 from s2deploy.rewrite.constants import constant_array
-from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Interval, UndecidedError
+from s2deploy.rewrite.coordinates import Interval, UndecidedError, names
 from s2deploy.rewrite.cost import expression_cost, node_cost
 from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import Expression, walk
-from s2deploy.rewrite.facts import Interpretation, NotMovementError, Refusal
+from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
-from s2deploy.rewrite.regions import Tiling
+from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.rules import RULES, SCATTERS
-from s2deploy.rewrite.strides import Interleaved
 
 _TOO_DEEP = "its assignments lie within each other too deeply"
 
@@ -73,10 +72,33 @@ class _Composition:
     def __init__(self, graph: ir.Graph, ranges: Mapping[str, Interval], sizes: Mapping[str, int]) -> None:
         self._graph = graph
         self._sizes = sizes
-        self._facts = Interpretation(graph, ranges, RULES, SCATTERS)
+        self._facts, self._cases = self._understood(graph, ranges)
         self._lowering = Lowering(graph, self._facts.bounds, self._facts.dimensions())
         self._lowered: set[Expression] = set()
         self._result = MovementResult(refusals=list(self._facts.refusals))
+
+    def _understood(self, graph: ir.Graph, ranges: Mapping[str, Interval]) -> tuple[Interpretation, Cases | None]:
+        """Returns the facts, those for sizes of 2 and more if they tell more and the cases of 1 can be proven."""
+        plain = Interpretation(graph, ranges, RULES, SCATTERS)
+        inputs = {name for value in graph.inputs for size in plain.known_shape(value) or () for name in names(size)}
+        open_to_one = [name for name in sorted(inputs & plain.undecided) if ranges.get(name, (1, None))[0] == 1]
+        cases = Cases(graph, ranges, RULES, open_to_one)
+        if not cases:
+            return plain, None
+        bold = Interpretation(graph, cases.assumed, RULES, SCATTERS)
+        scattered = {node for node in graph if node.op_type in SCATTERS and node in bold.moved}
+        for node in graph:
+            for value in node.outputs if node in bold.moved else ():
+                if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(_cone(bold, node)):
+                    continue
+                tensor = bold.understood(value)
+                try:
+                    expression = None if tensor is None else emit(bold.bounds, tensor, bold.source_shape)
+                except UndecidedError:
+                    return plain, None
+                if expression is None or not cases.hold(expression, _value(value)):
+                    return plain, None
+        return bold, cases
 
     def run(self) -> MovementResult:
         moved = [node for node in self._graph if node in self._facts.moved]
@@ -91,12 +113,13 @@ class _Composition:
         live = self._live_nodes()
         for node in arithmetic:
             self._fold(node, live)
-        self._result.guards = self._facts.bounds.guards
+        bounds = self._facts.bounds
+        self._result.guards = bounds.guards if self._cases is None else bounds.guards_within(self._cases.ranges)
         return self._result
 
     def _reconsider(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
-        cone = self._cone(node)
+        cone = _cone(self._facts, node)
         scatters = [other for other in cone if other.op_type in SCATTERS]
         if self._fold_value(node, value):
             return
@@ -125,7 +148,7 @@ class _Composition:
         found: dict[ir.Node, Expression] = {}
         for node in scatters:
             try:
-                found[node] = self._emitted(self._facts.local(node)[0])
+                found[node] = self._emitted(_local(node))
             except (NotMovementError, UndecidedError):
                 return False
         cost = old - self._cost_of_nodes(scatters) + sum(self._cost_of(expression) for expression in found.values())
@@ -169,7 +192,7 @@ class _Composition:
 
     def _unscatter(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces numbers that depend on a size, such as a mask, if it took a scatter to write them."""
-        cone = self._cone(node, through_arithmetic=True)
+        cone = _cone(self._facts, node, through_arithmetic=True)
         scatters = [other for other in cone if other.op_type in SCATTERS]
         if scatters:
             try:
@@ -185,6 +208,10 @@ class _Composition:
         if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
             return False
         constant = constant_array(tensor, value.dtype)
+        if constant is not None and self._cases is not None:
+            expression = emit(self._facts.bounds, tensor, self._facts.source_shape)
+            if not self._cases.hold(expression, _value(value)):
+                return False
         if constant is not None:
             self._lowering.substitute(value, self._lowering.constant(constant), node)
         return constant is not None
@@ -215,29 +242,15 @@ class _Composition:
         )
 
     def _expression(self, value: ir.Value) -> Expression:
-        return self._emitted(self._facts.understood(value) or self._facts.tiling(value))
+        return self._emitted(_value(value))
 
-    def _emitted(self, tensor: Tiling | Interleaved) -> Expression:
-        return emit(self._facts.bounds, tensor, self._shape_of)
-
-    def _shape_of(self, source: object) -> Shape:
-        assert isinstance(source, ir.Value)
-        return self._facts.source_shape(source)
-
-    def _cone(self, node: ir.Node, *, through_arithmetic: bool = False) -> list[ir.Node]:
-        """Returns the movement nodes that only lead to this one, as far as values that exist anyway."""
-        found = [node]
-        seen = {node}
-        for current in found:
-            for value in current.inputs:
-                producer = value.producer() if value is not None else None
-                if producer is None or producer in seen or producer not in self._facts.moved:
-                    continue
-                assert value is not None
-                if self._facts.is_read(value) or (self._facts.is_arithmetic(value) and not through_arithmetic):
-                    continue
-                seen.add(producer)
-                found.append(producer)
+    def _emitted(self, original: Original) -> Expression:
+        """Returns the expression of a tensor, which must hold for sizes of 1 as well."""
+        tensor = original(self._facts)
+        assert tensor is not None
+        found = emit(self._facts.bounds, tensor, self._facts.source_shape)
+        if self._cases is not None and not self._cases.hold(found, original):
+            raise UndecidedError("it is not the same where a size is 1; declare ranges of 2 or more")
         return found
 
     def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
@@ -251,3 +264,28 @@ class _Composition:
 
     def _refuse(self, scatters: list[ir.Node], reason: str) -> None:
         self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)
+
+
+def _cone(facts: Interpretation, node: ir.Node, *, through_arithmetic: bool = False) -> list[ir.Node]:
+    """Returns the movement nodes that only lead to this one, as far as values that exist anyway."""
+    found = [node]
+    seen = {node}
+    for current in found:
+        for value in current.inputs:
+            producer = value.producer() if value is not None else None
+            if producer is None or producer in seen or producer not in facts.moved:
+                continue
+            assert value is not None
+            if facts.is_read(value) or (facts.is_arithmetic(value) and not through_arithmetic):
+                continue
+            seen.add(producer)
+            found.append(producer)
+    return found
+
+
+def _value(value: ir.Value) -> Original:
+    return lambda facts: facts.understood(value)
+
+
+def _local(node: ir.Node) -> Original:
+    return lambda facts: facts.local(node)[0]

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError
-from s2deploy.rewrite.facts import Interpretation, NotMovementError
+from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.rules_movement import int_attribute, reshaped
 

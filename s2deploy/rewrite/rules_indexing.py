@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Ramp, Shape
 from s2deploy.rewrite.coordinates import Coord
-from s2deploy.rewrite.facts import Interpretation, NotMovementError
+from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.rules_movement import broadcast, int_attribute
 from s2deploy.rewrite.strides import Interleaved, StrideError, assign
@@ -72,6 +73,8 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interl
     """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
     _require_plain(node)
     indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
+    if 0 in indices.shape[:-1]:
+        return [facts.tiling(node.inputs[0])]
     depth = indices.shape[-1]
     if not isinstance(depth, int):
         raise NotMovementError("the depth of the indices is not known")
@@ -145,6 +148,8 @@ def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | 
     data = facts.shape(node.inputs[0])
     indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
     axis = int_attribute(node, "axis", 0) % len(data)
+    if 0 in indices.shape:
+        return [facts.tiling(node.inputs[0])]
     writes = []
     for origin, shape, content in _few_boxes(indices):
         ramp = _ramp(content)

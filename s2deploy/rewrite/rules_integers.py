@@ -15,7 +15,8 @@ import onnx_ir as ir
 from s2deploy.rewrite.constants import Array, array_of, scalar_of
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
-from s2deploy.rewrite.facts import Interpretation, NotMovementError, Rule
+from s2deploy.rewrite.facts import Interpretation, Rule
+from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.rules_movement import broadcast, constant_ramp, int_attribute
 from s2deploy.rewrite.tree import Cut, Node, joined

@@ -12,7 +12,8 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Ramp, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
-from s2deploy.rewrite.facts import Interpretation, NotMovementError
+from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 
 _LARGEST = 1 << 62

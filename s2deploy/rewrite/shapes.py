@@ -6,34 +6,151 @@ and comes out the same, so elementwise operators, products and normalisations ke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Coord, parse
-
-if TYPE_CHECKING:
-    from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, dimension, parse, substituted
+from s2deploy.rewrite.refusals import NotMovementError
 
 _LARGEST_DATA = 1024
 _GIVE_BOOLEANS = frozenset({"And", "Equal", "Less", "LessOrEqual", "Not", "Or"})
 _GIVE_SIZES = frozenset({"NonZero", "Shape", "Size"})
+_MAY_BE_EMPTY = frozenset(
+    {"NonZero", "Unique", "NonMaxSuppression", "Compress", "If", "Loop", "Scan", "Slice", "Range"}
+)
 _LIKE_THE_SECOND = frozenset({"CastLike", "Where"})
 
 
-def infer_shapes(facts: Interpretation, node: ir.Node) -> None:
-    """Records the shapes of a node's outputs, as far as they can be known."""
-    missing = [value for value in node.outputs if value.name and not _is_fixed(value)]
-    if not missing:
-        return
-    inferred = _inferred(facts, node)
-    for value in node.outputs:
-        dtype, shape = inferred.get(value.name or "", (None, None))
-        if value.type is None and dtype is not None:
-            value.type = ir.TensorType(dtype)
-        facts.set_shape(node, value, shape)
+class Shapes:
+    """The shapes of a graph's values.
+
+    Args:
+        graph: The graph.
+        ranges: Smallest and largest size of named dimensions.
+        fixed: Named dimensions to take at one size.
+    """
+
+    def __init__(self, graph: ir.Graph, ranges: Mapping[str, Interval], fixed: Mapping[str, int] | None = None) -> None:
+        self.graph = graph
+        self.bounds = Bounds(ranges)
+        self._fixed = dict(fixed or {})
+        self._shapes: dict[ir.Value, Shape | None] = {}
+        self._unknown = 0
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self.graph.opset_imports.get("", 1)
+
+    def shape(self, value: ir.Value | None) -> Shape:
+        """Returns the shape of a value.
+
+        Raises:
+            NotMovementError: Not even its rank is known.
+        """
+        if value is None:
+            raise NotMovementError("an input is missing")
+        if value not in self._shapes:
+            self._shapes[value] = self._annotated(value)
+        known = self._shapes[value]
+        if known is None:
+            raise NotMovementError(f"the rank of {value.name} is not known")
+        return known
+
+    def known_shape(self, value: ir.Value) -> Shape | None:
+        """Returns the shape of a value, None where not even its rank is known."""
+        try:
+            return self.shape(value)
+        except NotMovementError:
+            return None
+
+    def set_shape(self, node: ir.Node, value: ir.Value, inferred: Shape | None) -> None:
+        """Records the shape of a source; sizes that are not known get names of their own."""
+        annotated = self._annotated(value)
+        smallest = 0 if node.op_type in _MAY_BE_EMPTY or node.domain != "" else 1
+        if inferred is None:
+            self._shapes[value] = annotated
+            return
+        known: list[Coord] = []
+        for axis, size in enumerate(inferred):
+            if isinstance(size, int) and size < 0:
+                other = annotated[axis] if annotated is not None and len(annotated) == len(inferred) else -1
+                size = self.unknown_dimension(smallest) if other == -1 or _is_generated(other) else other
+            known.append(size)
+        self._shapes[value] = tuple(known)
+
+    def unknown_dimension(self, smallest: int) -> Coord:
+        """Returns a new name for a size nothing is known of but that it is at least `smallest`."""
+        self._unknown += 1
+        name = f"_unknown{self._unknown}"
+        self.bounds.declare(name, (smallest, None))
+        return dimension(name)
+
+    def infer(self, node: ir.Node) -> None:
+        """Records the shapes of a node's outputs, as far as they can be known."""
+        missing = [value for value in node.outputs if value.name and not _is_fixed(value)]
+        if not missing:
+            return
+        inferred = self._inferred(node)
+        for value in node.outputs:
+            dtype, shape = inferred.get(value.name or "", (None, None))
+            if value.type is None and dtype is not None:
+                value.type = ir.TensorType(dtype)
+            self.set_shape(node, value, shape)
+
+    def _inferred(self, node: ir.Node) -> dict[str, tuple[ir.DataType, Shape | None]]:
+        types: dict[str, onnx.TypeProto] = {}
+        data: dict[str, onnx.TensorProto] = {}
+        for value in node.inputs:
+            if value is None or value.name is None:
+                continue
+            shape = self.known_shape(value)
+            if shape is None:
+                return {}
+            if value.dtype is None:
+                return {}
+            dims = [size if isinstance(size, int) else str(size) for size in shape]
+            types[value.name] = onnx.helper.make_tensor_type_proto(int(value.dtype), dims)
+            constant = value.const_value if not value.is_graph_input() else None
+            if constant is not None and constant.size <= _LARGEST_DATA:
+                data[value.name] = ir.to_proto(constant)
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self.opset, node.domain)
+            outputs = onnx.shape_inference.infer_node_outputs(
+                schema,
+                ir.to_proto(node),
+                types,
+                data,
+                opset_imports=[onnx.helper.make_opsetid("", self.opset)],
+            )
+        except Exception:  # ONNX raises several kinds for operators without inference; the annotation remains
+            return {}
+        return {
+            name: (
+                ir.DataType(proto.tensor_type.elem_type),
+                _shape(proto) if proto.tensor_type.HasField("shape") else None,
+            )
+            for name, proto in outputs.items()
+            if proto.HasField("tensor_type")
+        }
+
+    def _annotated(self, value: ir.Value) -> Shape | None:
+        if value.shape is None:
+            if value.const_value is not None and not value.is_graph_input():
+                return tuple(np.shape(value.const_value))
+            return None
+        sizes: list[Coord] = []
+        for size in value.shape:
+            if isinstance(size, int):
+                sizes.append(size)
+            else:
+                known = self.unknown_dimension(1) if size.value is None else parse(str(size.value))
+                sizes.append(substituted(known, self._fixed))
+        return tuple(sizes)
 
 
 def element_type(node: ir.Node) -> ir.DataType | None:
@@ -57,40 +174,6 @@ def _is_fixed(value: ir.Value) -> bool:
     return value.dtype is not None and value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
-def _inferred(facts: Interpretation, node: ir.Node) -> dict[str, tuple[ir.DataType, Shape | None]]:
-    types: dict[str, onnx.TypeProto] = {}
-    data: dict[str, onnx.TensorProto] = {}
-    for value in node.inputs:
-        if value is None or value.name is None:
-            continue
-        shape = facts.known_shape(value)
-        if shape is None:
-            return {}
-        if value.dtype is None:
-            return {}
-        dims = [size if isinstance(size, int) else str(size) for size in shape]
-        types[value.name] = onnx.helper.make_tensor_type_proto(int(value.dtype), dims)
-        constant = value.const_value if not value.is_graph_input() else None
-        if constant is not None and constant.size <= _LARGEST_DATA:
-            data[value.name] = ir.to_proto(constant)
-    try:
-        schema = onnx.defs.get_schema(node.op_type, facts.opset, node.domain)
-        outputs = onnx.shape_inference.infer_node_outputs(
-            schema,
-            ir.to_proto(node),
-            types,
-            data,
-            opset_imports=[onnx.helper.make_opsetid("", facts.opset)],
-        )
-    except Exception:  # ONNX raises several kinds for operators without inference; the annotation remains
-        return {}
-    return {
-        name: (ir.DataType(proto.tensor_type.elem_type), _shape(proto) if proto.tensor_type.HasField("shape") else None)
-        for name, proto in outputs.items()
-        if proto.HasField("tensor_type")
-    }
-
-
 def _shape(proto: onnx.TypeProto) -> Shape:
     """Returns a shape with -1 for every size that was not inferred."""
     sizes: list[Coord] = []
@@ -102,3 +185,8 @@ def _shape(proto: onnx.TypeProto) -> Shape:
         else:
             sizes.append(-1)
     return tuple(sizes)
+
+
+def _is_generated(size: Coord) -> bool:
+    """Whether a dimension's name was made up by shape inference, so that it says nothing."""
+    return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
