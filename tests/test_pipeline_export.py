@@ -267,7 +267,11 @@ def test_an_onnx_file_keeps_its_opset(exported: s2deploy.ExportResult, tmp_path:
 
 
 def test_the_output_may_not_be_the_source_and_its_folder_must_exist(tmp_path: Path) -> None:
-    for output, message in ((SHIFTS, "would overwrite"), (tmp_path / "a" / "b.onnx", "does not exist")):
+    for output, message in (
+        (SHIFTS, "would overwrite"),
+        (tmp_path / "a" / "b.onnx", "does not exist"),
+        (tmp_path / "model", "is not named .onnx"),
+    ):
         result = run("export", f"{SHIFTS}:Fill", "--input", "x:2,4,6,5", "-o", output)
         assert result.exit_code == 2
         assert message in result.stderr

@@ -76,6 +76,8 @@ def export(
     given = specs_of(inputs, value_ranges)
     feed = None if data is None else load_feed(Path(data))
     check_output(output, read_paths(model, weights, data))
+    if output.suffix != ".onnx":
+        raise UsageError(f"the output {output} is not named .onnx", hint=f"write -o {output}.onnx")
     loaded = load(model, kwargs, weights, trust_pickle, reporter)
     check_output(output, _sources(loaded.provenance), needed_bytes=weight_bytes(loaded))
     prepared = _prepare(loaded, given, value_ranges, feed, opset, reporter)
