@@ -25,7 +25,7 @@ def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int =
         needed_bytes: A lower bound of the size of what will be written.
 
     Raises:
-        UsageError: The folder does not exist, `output` is a folder, or it is one of the sources.
+        UsageError: The folder does not exist, `output` is a folder or a device, or it is one of the sources.
         ArtifactError: The folder cannot be written to, or its disk is too full.
     """
     folder = output.parent
@@ -36,6 +36,8 @@ def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int =
         if folder.exists():
             problem, hint = "is a file", "name a file in a folder"
         raise UsageError(f"the output folder {folder} {problem}", hint=hint)
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no ordinary file", hint="name a file to write with -o")
     for source in sources:
         if source.resolve() == output.resolve():
             raise UsageError(f"the output {output} would overwrite what it is made from", hint="give -o another name")
@@ -45,7 +47,7 @@ def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int =
         free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise ArtifactError(
-            f"{folder} has {free_bytes / 1e6:.0f} MB free, {output.name} needs at least {needed_bytes / 1e6:.0f} MB",
+            f"{folder} has {free_bytes / 1e6:.3f} MB free, {output.name} needs at least {needed_bytes / 1e6:.3f} MB",
             hint="free some space or write to another disk",
         )
 

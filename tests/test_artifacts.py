@@ -31,6 +31,12 @@ def test_an_output_without_a_folder_is_wrong_usage(tmp_path: Path, name: str, me
         check_output(tmp_path / name)
 
 
+def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="no ordinary file"):
+        check_output(tmp_path / "pipe")
+
+
 def test_an_output_may_not_overwrite_its_source_under_any_name(tmp_path: Path) -> None:
     source = tmp_path / "model.onnx"
     source.touch()
@@ -40,8 +46,8 @@ def test_an_output_may_not_overwrite_its_source_under_any_name(tmp_path: Path) -
 
 
 def test_a_full_disk_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
-    with pytest.raises(ArtifactError, match=r"0 MB free, model\.onnx needs at least 5 MB"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    with pytest.raises(ArtifactError, match=r"0\.010 MB free, model\.onnx needs at least 5\.000 MB"):
         check_output(tmp_path / "model.onnx", needed_bytes=5_000_000)
 
 
