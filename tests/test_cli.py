@@ -88,6 +88,15 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) ->
     assert "Traceback" not in result.output
 
 
+def test_an_unreadable_file_is_left_to_the_pipeline_which_reports_it_as_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *arguments: False)  # root reads everything
+    (tmp_path / "model.onnx").touch()
+    result = run("build", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "model.plan"), "--json")
+    assert json.loads(result.stdout)["exit_code"] == 1
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "3", "{'a': 1}"])
 def test_kwargs_that_are_no_json_object_are_wrong_usage(text: str) -> None:
     result = run(*EXPORT, "--kwargs", text)

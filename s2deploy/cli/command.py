@@ -18,7 +18,7 @@ from s2deploy.errors import S2DeployError
 F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # an unreadable file gets an error of ours, as JSON too
 
 
 class Command(click.Command):
