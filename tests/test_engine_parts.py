@@ -167,6 +167,7 @@ def test_diagnoses(line: str, kind: type, message: str) -> None:
     [
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
         ("ModuleNotFoundError: No module named 'tensorrt_rtx'", "TensorRT cannot be imported"),
+        ("Module: 'tensorrt_rtx' is required but could not be imported.", "TensorRT cannot be imported"),
         ("ValueError: odd", "TensorRT cannot build the model; it says:\n  ValueError: odd"),
     ],
 )

@@ -63,7 +63,7 @@ _DIAGNOSES = (
         "free some space or write to another disk",
     ),
     _Diagnosis(
-        re.compile(r"ModuleNotFoundError|ImportError|cannot open shared object file"),
+        re.compile(r"ModuleNotFoundError|ImportError|could not be imported|cannot open shared object file"),
         lambda *_: "TensorRT cannot be imported",
         'install it again, e.g. pip install --force-reinstall "s2deploy[rtx]"',
     ),
