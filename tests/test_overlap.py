@@ -219,8 +219,9 @@ def test_state_survives_a_forward_that_raises():
             raise KeyError("no such key")
 
     module = Broken()
-    with pytest.raises(ValidationError, match="KeyError: 'no such key'"):
+    with pytest.raises(ValidationError, match=r"forward \(test_overlap\.py:\d+\): KeyError: 'no such key'") as caught:
         reference(module, (torch.ones(3),))
+    assert "float32 [3]" in str(caught.value.hint)
     assert module.seen.tolist() == [0, 0, 0]
 
 

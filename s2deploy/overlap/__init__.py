@@ -11,13 +11,14 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from s2deploy.errors import ValidationError
-from s2deploy.overlap.locate import Line, LocatingInterpreter, from_stack
+from s2deploy.overlap.locate import UNKNOWN, Line, LocatingInterpreter, from_error, from_stack
 from s2deploy.overlap.semantics import CloneSemantics
 from s2deploy.overlap.state import Snapshot
 
@@ -149,8 +150,9 @@ def _run(
         return snapshot.detached(outputs), snapshot
     except Exception as error:  # whatever the user's forward raises
         raise ValidationError(
-            f"the model raised in forward: {type(error).__name__}: {error}",
-            hint="check the number, shapes and dtypes of the inputs; --debug shows the whole traceback",
+            f"the model raised in forward{_at(from_error(error))}: {type(error).__name__}: {error}",
+            hint=f"it was given {_describe(args)}: check number, sizes and dtypes of the inputs; "
+            "--debug shows the whole traceback",
         ) from error
     finally:
         snapshot.restore()
@@ -170,6 +172,16 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+def _at(line: Line) -> str:
+    return "" if line == UNKNOWN else f" ({Path(line.file).name}:{line.number})"
+
+
+def _describe(args: Sequence[Any]) -> str:
+    tensors = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, torch.Tensor)]
+    shown = (f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}" for tensor in tensors)
+    return ", ".join(shown) or "no tensor"
 
 
 def _copied(args: Sequence[Any]) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -39,6 +40,14 @@ def from_stack() -> Line:
         if not _is_internal(file):
             return Line(file, frame.f_lineno, linecache.getline(file, frame.f_lineno).strip())
         frame = frame.f_back
+    return UNKNOWN
+
+
+def from_error(error: BaseException) -> Line:
+    """Returns the innermost line of the model that an error went through."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not _is_internal(frame.filename):
+            return Line(frame.filename, frame.lineno or 0, (frame.line or "").strip())
     return UNKNOWN
 
 
