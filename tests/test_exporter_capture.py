@@ -68,7 +68,9 @@ def one_longer(x: torch.Tensor) -> torch.Tensor:
 
 
 def by_value(x: torch.Tensor) -> torch.Tensor:
-    return x * 2 if x.sum() > 0 else x
+    if x.sum() > 0:
+        return x * 2
+    return x
 
 
 def line_of(function: Function, offset: int) -> str:
@@ -127,6 +129,7 @@ def test_data_dependent_control_flow_names_the_line_and_the_way_out() -> None:
     error = failure(by_value, "x:4,8")
     assert isinstance(error, ExportError)
     assert line_of(by_value, 1) in error.message
+    assert "::" not in error.message
     assert "torch.where" in (error.hint or "")
 
 

@@ -137,7 +137,7 @@ def _narrowed(
         advice = _expressible(dim, allowed)
         found.append(
             (
-                f"the model does not work for every size of {dim}{lines}",
+                f"torch.export cannot capture the model for every size of {dim}{lines}",
                 f"use {advice}" if advice else f"give {name} as a fixed size",
             )
         )

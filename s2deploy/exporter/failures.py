@@ -131,7 +131,7 @@ def _user_line(error: Exception) -> str | None:
     if not frames or frames[-1].lineno is None:
         return None
     frame = frames[-1]
-    source = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+    source = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip().rstrip(":")
     return f"{Path(frame.filename).name}:{frame.lineno}: {source}"
 
 
