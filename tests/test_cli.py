@@ -88,6 +88,16 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) ->
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("arguments", [["export", "--json"], [*EXPORT, "--json", "--opset", "x"], [*EXPORT, "--jso"]])
+def test_with_json_wrong_usage_is_one_document_too(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    if "--json" in arguments:
+        assert json.loads(result.stdout)["exit_code"] == 2
+    else:
+        assert result.stdout == ""
+
+
 def test_an_unreadable_file_is_left_to_the_pipeline_which_reports_it_as_json_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

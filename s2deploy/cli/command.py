@@ -31,6 +31,16 @@ class Command(click.Command):
             click.Option(["--debug"], is_flag=True, help="Show tracebacks, and the warnings of the tools underneath."),
         ]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments; with ``--json`` among them, wrong ones are told as a document as well."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if as_json:
+                _print_json(type(error).__name__, error.format_message(), f"see {ctx.command_path} --help", 2)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         from s2deploy.cli.interrupt import MESSAGE, prompt_interrupts
@@ -69,11 +79,15 @@ def _fail(failure: S2DeployError, error: Exception, *, as_json: bool, debug: boo
     if failure.hint is not None:
         click.echo(f"  hint: {failure.hint}", err=True)
     if as_json:
-        from s2deploy.report import to_json
-
-        detail = {"type": type(error).__name__, "message": failure.message, "hint": failure.hint}
-        click.echo(to_json({"error": detail, "exit_code": failure.exit_code}))
+        _print_json(type(error).__name__, failure.message, failure.hint, failure.exit_code)
     sys.exit(failure.exit_code)
+
+
+def _print_json(kind: str, message: str, hint: str | None, exit_code: int) -> None:
+    from s2deploy.report import to_json
+
+    detail = {"type": kind, "message": message, "hint": hint}
+    click.echo(to_json({"error": detail, "exit_code": exit_code}))
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
