@@ -125,7 +125,8 @@ def _report_overlaps(
         difference = eager_difference(module, args)
         count = sum(overlap.count for overlap in overlaps)
         stage.detail = (
-            f"{count} overlapping in-place operations on {len(overlaps)} lines; eager PyTorch leaves them undefined:"
+            f"{count} overlapping in-place operation{'' if count == 1 else 's'} on {len(overlaps)} "
+            f"line{'' if len(overlaps) == 1 else 's'}; eager PyTorch leaves the result undefined:"
         )
         stage.notes += map(_describe, overlaps)
         off = f"by up to {difference.max_abs:.3g}" if difference.failure is None else f"it raises {difference.failure}"
