@@ -6,12 +6,14 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import s2deploy
 from s2deploy.cli import cli
+from s2deploy.errors import UsageError
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed"
@@ -73,3 +75,12 @@ def test_a_plan_may_not_overwrite_its_model(model: Path) -> None:
     result = CliRunner().invoke(cli, ["build", str(model), "-o", str(model)])
     assert result.exit_code == 2
     assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"target": "banana"}, "unknown target 'banana'"), ({"capabilities": "8.6"}, "capabilities is one text")],
+)
+def test_what_python_callers_mix_up_is_named(model: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        s2deploy.build(model, model.with_name("wrong.plan"), **arguments)

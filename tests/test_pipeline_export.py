@@ -266,6 +266,22 @@ def test_an_onnx_file_keeps_its_opset(exported: s2deploy.ExportResult, tmp_path:
         s2deploy.export(str(exported.output), tmp_path / "model.onnx", opset=18)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": nn.ReLU}, "the class ReLU"),
+        ({"model": 3}, "of type int"),
+        ({"inputs": "x:2,3"}, r"inputs is one text"),
+        ({"value_ranges": "x=0..1"}, r"value_ranges is one text"),
+    ],
+)
+def test_what_python_callers_mix_up_is_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    call: dict[str, Any] = {"model": nn.ReLU(), "inputs": ["x:2,3"], **arguments}
+    with pytest.raises(UsageError, match=message):
+        s2deploy.export(output=tmp_path / "model.onnx", **call)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_output_may_not_be_the_source_and_its_folder_must_exist(tmp_path: Path) -> None:
     for output, message in (
         (SHIFTS, "would overwrite"),

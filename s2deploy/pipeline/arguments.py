@@ -22,11 +22,24 @@ def specs_of(inputs: Sequence[str | TensorSpec], value_ranges: Sequence[str]) ->
     """Returns the inputs as specs; nothing, if none are given, because an ONNX file brings its own.
 
     Raises:
+        UsageError: One text is given where a list of them is needed.
         InputSpecError: A text cannot be meant.
     """
+    for name, texts in (("inputs", inputs), ("value_ranges", value_ranges)):
+        require_list(name, texts)
     parsed = parse_inputs([str(item) for item in inputs])
     specs = [item if isinstance(item, TensorSpec) else spec for item, spec in zip(inputs, parsed, strict=True)]
     return with_value_ranges(specs, value_ranges) if specs else ()
+
+
+def require_list(name: str, texts: Sequence[object]) -> None:
+    """Checks that an argument is not a single text, which Python would take apart into letters.
+
+    Raises:
+        UsageError: It is.
+    """
+    if isinstance(texts, str):
+        raise UsageError(f"{name} is one text, not a list", hint=f"write {name}=[{texts!r}]")
 
 
 def tolerance_of(atol: float | None, rtol: float | None, default: Tolerance | None = None) -> Tolerance:
@@ -63,7 +76,7 @@ def load(
         elif kwargs or weights:
             raise UsageError("a module takes neither kwargs nor weights", hint="load its weights before")
         else:
-            loaded = sources.from_module(model)
+            loaded = sources.from_module(_require_module(model))
         stage.detail = _describe(loaded)
     return loaded
 
@@ -85,6 +98,15 @@ def weight_bytes(loaded: sources.Loaded) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     assert loaded.onnx_path is not None
     return loaded.onnx_path.stat().st_size
+
+
+def _require_module(model: object) -> torch.nn.Module:
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        return model
+    what = f"the class {model.__name__}" if isinstance(model, type) else f"of type {type(model).__name__}"
+    raise UsageError(f"the model is {what}, not a torch.nn.Module", hint="give a module, e.g. Model(), or name a file")
 
 
 def _describe(loaded: sources.Loaded) -> str:

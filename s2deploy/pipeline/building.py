@@ -7,7 +7,8 @@ from pathlib import Path
 
 from s2deploy import engine
 from s2deploy.engine import BuildResult
-from s2deploy.pipeline.arguments import AnyPath, specs_of
+from s2deploy.errors import UsageError
+from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.specs import Precision, Target, TensorSpec
 
@@ -42,12 +43,13 @@ def build(
         ArtifactError: The model is unreadable or the plan cannot be written.
     """
     reporter = reporter or Reporter()
+    require_list("capabilities", capabilities)
     with reporter.stage("build", "building the engine") as stage:
         result = engine.build(
             Path(model),
             Path(output),
             specs=specs_of(inputs, ()),
-            target=None if target is None else Target(target),
+            target=_target(target),
             precision=Precision.FP16 if fp16 else Precision.FP32,
             capabilities=capabilities,
             fp16_io=fp16_io,
@@ -56,3 +58,11 @@ def build(
         stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
         stage.notes += result.remarks
     return result
+
+
+def _target(name: Target | str | None) -> Target | None:
+    try:
+        return None if name is None else Target(name)
+    except ValueError:
+        known = ", ".join(target.value for target in Target)
+        raise UsageError(f"unknown target {name!r}", hint=f"the targets are {known}") from None
