@@ -17,9 +17,7 @@ SHIFTS = (
 
 
 def test_a_shift_and_its_reverse_need_no_range() -> None:
-    model = make(
-        "(float[h,4] x) => (float[h,4] out)", SHIFTS, {**WEIGHTS, "nought": np.array(0), "unit": np.array(1)}
-    )
+    model = make("(float[h,4] x) => (float[h,4] out)", SHIFTS, {**WEIGHTS, "nought": np.array(0), "unit": np.array(1)})
     result, report = check(model, {"h": 1}, {"h": 2}, {"h": 3}, {"h": 7})
     assert report.scatters_before == 2
     assert report.scatters_after == 0

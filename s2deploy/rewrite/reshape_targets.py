@@ -1,8 +1,8 @@
 """Reshape targets without arithmetic.
 
-Before: ``Reshape(x, Concat(Shape(x)[0], 3, -1, ...))``. After: ``Reshape(x, [0, 3, -1, ...])``.
-Requires: every target size is a number, or equal to the size of x on the same axis (0 stands for it), but for at
-most one, which -1 stands for. Refuses where a size may be 0, for which 0 and -1 mean something else.
+Before: ``Reshape(x, Concat(Shape(x)[0], 3, h, w))``. After: ``Reshape(x, [0, 3, h, -1])``, a constant where possible.
+A target size that is a number is written as such, one equal to the size of x on the same axis as 0, and one of the
+others as -1; only what is left is computed. Refuses where a size may be 0, for which 0 and -1 mean something else.
 Preserves shape, dtype, names and values. Source: the ONNX specification of Reshape.
 """
 
@@ -36,16 +36,47 @@ def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
             sizes = reshaped(shape, facts.integers(target), allow_zero=allow_zero)
         except (NotMovementError, UndecidedError, IndexError):
             continue
-        constant = constant_target(facts.bounds, shape, sizes)
-        if constant is not None:
-            name = f"{node.outputs[0].name}_target"
-            value = ir.Value(name=name, const_value=ir.tensor(np.array(constant, dtype=np.int64), name=name))
-            value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(constant)])
-            graph.register_initializer(value)
+        wanted = _wanted(facts.bounds, shape, sizes)
+        if wanted is None:
+            continue
+        value = _target(facts, node, wanted)
+        if value is not None:
             node.replace_input_with(1, value)
             node.attributes.pop("allowzero", None)
             changed += 1
     return changed
+
+
+def _target(facts: Interpretation, node: ir.Node, wanted: Sequence[int | None]) -> ir.Value | None:
+    """Returns a target with the wanted numbers and the rest computed as before, None where that is what there is."""
+    name = f"{node.outputs[0].name}_target"
+    numbers = [number for number in wanted if number is not None]
+    if len(numbers) == len(wanted):
+        return _constant(facts.graph, name, numbers)
+    joined = node.inputs[1].producer() if node.inputs[1] is not None else None
+    if joined is None or joined.op_type != "Concat" or len(joined.inputs) != len(wanted):
+        return None
+    parts: list[ir.Value | None] = []
+    for part, number in zip(joined.inputs, wanted, strict=True):
+        if part is None or facts.known_shape(part) != (1,):
+            return None
+        is_that = part.const_value is not None and part.const_value.numpy().tolist() == [number]
+        parts.append(part if number is None or is_that else _constant(facts.graph, f"{name}_{len(parts)}", [number]))
+    if all(new is old for new, old in zip(parts, joined.inputs, strict=True)):
+        return None
+    concat = ir.node("Concat", parts, {"axis": 0}, metadata_props=dict(node.metadata_props))
+    concat.outputs[0].type, concat.outputs[0].shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(parts)])
+    facts.graph.insert_before(node, concat)
+    return concat.outputs[0]
+
+
+def _constant(graph: ir.Graph, name: str, numbers: Sequence[int]) -> ir.Value:
+    while name in graph.initializers:
+        name += "_"
+    value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, dtype=np.int64), name=name))
+    value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(numbers)])
+    graph.register_initializer(value)
+    return value
 
 
 def _is_computed(node: ir.Node) -> bool:
@@ -54,14 +85,20 @@ def _is_computed(node: ir.Node) -> bool:
 
 def constant_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int] | None:
     """Returns the constant target that reshapes `shape` to `sizes`, or None where there is none."""
+    wanted = _wanted(bounds, shape, sizes)
+    return None if wanted is None or None in wanted else [number for number in wanted if number is not None]
+
+
+def _wanted(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int | None] | None:
+    """Returns a target of numbers, 0 for a kept size and one -1, with None for what must be computed."""
     if any(bounds.at_most(1, size) is not True for size in (*shape, *sizes)):
         return None
-    target: list[int] = []
+    target: list[int | None] = []
     for axis, size in enumerate(sizes):
-        if isinstance(size, int):
-            target.append(size)
-        elif axis < len(shape) and shape[axis] == size:
-            target.append(0)
-        else:
-            target.append(-1)
-    return target if target.count(-1) <= 1 else None
+        kept = axis < len(shape) and shape[axis] == size
+        target.append(size if isinstance(size, int) else 0 if kept else None)
+    for axis in reversed(range(len(target))):
+        if target[axis] is None:
+            target[axis] = -1
+            break
+    return target
