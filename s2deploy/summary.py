@@ -42,6 +42,8 @@ def export_lines(result: ExportResult, model: str, *, explain: bool) -> list[str
         f"wrote {result.output}  {format_bytes(result.size_bytes)}, opset {result.opset}, "
         f"{result.rewrites.nodes_after} nodes, {before} -> {result.rewrites.scatters_after} scatters"
     )
+    if result.rewrites.scatters_after and not explain:
+        lines.append("scatters are left: repeat with --explain to see why")
     if comparison is None:
         lines.append(f"not validated; do it with: s2deploy validate {shlex.quote(model)} {_quoted(result.output)}")
     else:

@@ -266,6 +266,24 @@ def test_an_onnx_file_keeps_its_opset(exported: s2deploy.ExportResult, tmp_path:
         s2deploy.export(str(exported.output), tmp_path / "model.onnx", opset=18)
 
 
+def test_a_scatter_that_stays_points_at_its_reason(tmp_path: Path) -> None:
+    source = tmp_path / "diagonal.py"
+    source.write_text(
+        "import torch\n"
+        "class Diagonal(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        i = torch.arange(3)\n"
+        "        m = torch.zeros(3, 3)\n"
+        "        m[i, i] = x\n"
+        "        return m\n"
+    )
+    command = ("export", f"{source}:Diagonal", "--input", "x:3", "-o", tmp_path / "model.onnx")
+    assert "repeat with --explain" in run(*command).stdout
+    explained = run(*command, "--explain").stdout
+    assert "diagonal" in explained
+    assert "repeat with --explain" not in explained
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
