@@ -13,7 +13,7 @@ from itertools import product
 
 import onnx_ir as ir
 
-from s2deploy.rewrite.contents import Content, Read, Shape
+from s2deploy.rewrite.contents import Content, Ramp, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError, substituted
 from s2deploy.rewrite.expressions import (
     Concat,
@@ -105,7 +105,7 @@ def _tiling(bounds: Bounds, fixed: Mapping[str, int], expression: Expression) ->
         return Tiling.whole(expression.value, shape)
     if isinstance(expression, Fill):
         content = expression.content
-        if not isinstance(content, Read) and hasattr(content, "base") and not isinstance(content.base, int):
+        if isinstance(content, Ramp) and not isinstance(content.base, int):
             raise _DifferentError
         return Tiling.of(content, shape)
     if isinstance(expression, Concat):
