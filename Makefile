@@ -1,5 +1,6 @@
 # make demo   create .venv, export and prove the example model, build an fp16 engine without a GPU
 # make test   run the tests              make check   ruff and mypy --strict              make clean
+# make soak   2,000 random modules       make fuzz    ten minutes of mutated ONNX files   make coverage   docs/coverage.md
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := out
 
-.PHONY: demo test check install clean
+.PHONY: demo test check soak fuzz coverage install clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -29,6 +30,15 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(READY)
+	$(BIN)/python -m pytest tests/test_random_modules.py -n 2 --programs 2000
+
+fuzz: $(READY)
+	$(BIN)/python benchmarks/fuzz.py --minutes 10
+
+coverage: $(READY)
+	$(BIN)/python benchmarks/coverage.py --output docs/coverage.md
 
 install: $(READY)
 
