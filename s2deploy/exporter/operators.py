@@ -8,6 +8,7 @@ Concat here, which later stages can see through:
     select_scatter(x, src, i)     the same, for a slice of size 1
     roll(x, shift)                Concat of two slices, the shift modulo the size
     copy(x, src)                  src, cast to the dtype of x and expanded to its shape
+    squeeze(x, dim)               x where the axis is not of size 1
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 """
@@ -31,6 +32,8 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.select_scatter.default: select_scatter,
         aten.roll.default: roll,
         aten.copy.default: copy,
+        aten.squeeze.dim: squeeze_dim,
+        torch.ops.prims.view_of.default: view_of,
     }
 
 
@@ -63,8 +66,7 @@ def slice_scatter(self: Any, src: Any, dim: int = 0, start: Any = None, end: Any
         if end != END and end != self.shape[dim]:
             parts.append(op.Slice(self, _vector(end), [END], [dim]))
     else:
-        behind = op.Max(_vector(start), _vector(end))
-        parts.append(op.Slice(self, behind, [END], [dim]))
+        parts.append(op.Slice(self, _later(start, end), [END], [dim]))
     return op.Concat(*parts, axis=dim) if len(parts) > 1 else op.Identity(src)
 
 
@@ -106,6 +108,17 @@ def copy(self: Any, src: Any, non_blocking: bool = False) -> Any:
     return op.Identity(src)
 
 
+def squeeze_dim(self: Any, dim: int) -> Any:
+    """Translates ``aten.squeeze.dim``, which leaves an axis of another size alone where ONNX refuses."""
+    op = _opset()
+    return op.Squeeze(self, [dim]) if len(self.shape) and self.shape[dim] == 1 else op.Identity(self)
+
+
+def view_of(self: Any) -> Any:
+    """Translates ``prims.view_of``, what torch makes of a view that changes nothing."""
+    return _opset().Identity(self)
+
+
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
     """Scatters along the axis with the indices that the slice selects."""
     op = _opset()
@@ -126,6 +139,14 @@ def _is_empty(start: Any, end: Any, size: Any) -> bool:
     if isinstance(size, int):
         end = min(end, size)
     return end <= start if (start < 0) == (end < 0) else False
+
+
+def _later(start: Any, end: Any) -> Any:
+    """Returns where what is behind a slice begins: at its end, or at its start if that comes later."""
+    op = _opset()
+    if isinstance(start, int):
+        return _vector(end) if start == 0 else op.Max(_vector(end), op.Constant(value_ints=[start]))
+    return op.Max(_vector(start), _vector(end))
 
 
 def _opset() -> Any:
