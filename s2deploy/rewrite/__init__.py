@@ -84,7 +84,7 @@ def compose(model: ir.Model, context: Context) -> None:
         result = compose_movement(model.graph, context.ranges, context.sizes)
         report.refusals[:] = result.refusals
         report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
-        if not result.rewrites:
+        if not (result.rewrites or result.unfinished):
             return
         clean_up(model, context)
         first = {done.name: done.before for done in reversed(report.rewrites)}

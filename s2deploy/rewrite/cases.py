@@ -28,13 +28,13 @@ from s2deploy.rewrite.expressions import (
     Unsqueeze,
 )
 from s2deploy.rewrite.facts import Interpretation, Rule
+from s2deploy.rewrite.merged import Movement
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
-from s2deploy.rewrite.strides import Interleaved
 
 _MOST_DIMENSIONS = 3
 
-Original = Callable[[Interpretation], "Tiling | Interleaved | None"]
+Original = Callable[[Interpretation], "Movement | None"]
 
 
 class Cases:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar
+from s2deploy.rewrite.merged import Merged, Movement
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.strides import Interleaved
 
@@ -62,12 +63,16 @@ def array_of(content: Content, dtype: ir.DataType) -> Array:
     raise TypeError(f"{content} is no constant")
 
 
-def constant_array(tensor: Tiling | Interleaved, dtype: ir.DataType) -> Array | None:
+def constant_array(tensor: Movement, dtype: ir.DataType) -> Array | None:
     """Returns the elements of a tensor that reads no source and is not large, None for any other."""
     if isinstance(tensor, Interleaved):
         split = constant_array(tensor.tiling, dtype)
         sizes = [size for size in tensor.shape if isinstance(size, int)]
-        return None if split is None else split.reshape(sizes)
+        filled = [size for size in tensor.filled_shape if isinstance(size, int)]
+        return None if split is None else split.reshape(filled)[tuple(map(slice, sizes))]
+    if isinstance(tensor, Merged):
+        apart = constant_array(tensor.tiling, dtype)
+        return None if apart is None else apart.reshape([size for size in tensor.shape if isinstance(size, int)])
     shape = [size for size in tensor.shape if isinstance(size, int)]
     if len(shape) < tensor.rank or math.prod(shape) > _LARGEST_FOLD or dtype == ir.DataType.STRING:
         return None

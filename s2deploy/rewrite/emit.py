@@ -17,6 +17,7 @@ from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord
 from s2deploy.rewrite.expressions import (
     Concat,
+    DepthToSpace,
     Expand,
     Expression,
     Fill,
@@ -29,11 +30,14 @@ from s2deploy.rewrite.expressions import (
     Unsqueeze,
     Window,
 )
-from s2deploy.rewrite.regions import Tiling
+from s2deploy.rewrite.merged import Merged, Movement, View
+from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.strides import Interleaved
-from s2deploy.rewrite.tree import Cut, Node, boxes, renamed
+from s2deploy.rewrite.tree import Cut, Node, boxes, count_boxes, renamed
 
 ShapeOf = Callable[[Hashable], Shape]
+
+_MANY_BOXES = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class _Frame:
     grown: frozenset[int]
 
 
-def emit(bounds: Bounds, tiling: Tiling | Interleaved, shape_of: ShapeOf) -> Expression:
+def emit(bounds: Bounds, tiling: Movement, shape_of: ShapeOf) -> Expression:
     """Returns an expression of a tensor's value.
 
     Args:
@@ -58,10 +62,38 @@ def emit(bounds: Bounds, tiling: Tiling | Interleaved, shape_of: ShapeOf) -> Exp
         shape_of: Gives the shape of each source the tiling reads.
     """
     if isinstance(tiling, Interleaved):
+        return _interleaved(bounds, tiling, shape_of)
+    if isinstance(tiling, Merged):
         return Reshape(emit(bounds, tiling.tiling, shape_of), tiling.shape)
     straight = tiling.straight()
     root = arranged(bounds, straight.root, straight.shape)
     return _emit(root, straight.shape, shape_of)
+
+
+def _interleaved(bounds: Bounds, tensor: Interleaved, shape_of: ShapeOf) -> Expression:
+    """Returns a Reshape of the split tensor, or a DepthToSpace of its phases; what was filled up is cut off."""
+    full = tensor.filled_shape
+    phases = _image_phases(bounds, tensor)
+    whole: Expression
+    if phases is not None and _boxes_of(phases) <= _boxes_of(tensor.tiling):
+        whole = DepthToSpace(emit(bounds, phases, shape_of), tensor.factors[2], full)
+    else:
+        whole = Reshape(emit(bounds, tensor.tiling, shape_of), full)
+    windows = tuple(Window(t, 0, n, 1) for t, (n, m) in enumerate(zip(tensor.shape, full, strict=True)) if n != m)
+    return Slice(whole, windows, tensor.shape) if windows else whole
+
+
+def _image_phases(bounds: Bounds, tensor: Interleaved) -> Tiling | None:
+    """Returns the phases of images, N x C x H x W in equal steps along H and W, one after the other along C."""
+    if tensor.rank != 4 or tensor.factors[:2] != (1, 1) or tensor.factors[2] != tensor.factors[3]:
+        return None
+    count = range(tensor.factors[2])
+    rows = [tensor.tiling.slice(bounds, 3, phase, 1).drop_axes([3]) for phase in count]
+    return concat(1, [row.slice(bounds, 4, phase, 1).drop_axes([4]) for row in rows for phase in count])
+
+
+def _boxes_of(tiling: Tiling) -> int:
+    return count_boxes(tiling.root, _MANY_BOXES)
 
 
 def _emit(node: Node, shape: Shape, shape_of: ShapeOf) -> Expression:
@@ -100,7 +132,11 @@ def _read(content: Content, shape: Shape, shape_of: ShapeOf) -> Expression:
         sliced.append(size)
         if not (index.start == 0 and index.step == 1 and size == full):
             windows.append(Window(axis, index.start, size, index.step))
-    result: Expression = Source(content.source, source_shape)
+    result: Expression
+    if isinstance(content.source, View):
+        result = Reshape(Source(content.source.value, shape_of(content.source.value)), source_shape)
+    else:
+        result = Source(content.source, source_shape)
     if windows:
         result = Slice(result, tuple(windows), tuple(sliced))
     labels = _labels(content, len(shape))

@@ -76,6 +76,15 @@ class Reshape:
 
 
 @dataclass(frozen=True)
+class DepthToSpace:
+    """``block * block`` images along axis 1 of N x C x H x W interleaved, rows of blocks first."""
+
+    of: Expression
+    block: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Expand:
     """A tensor broadcast to a shape of the same rank."""
 
@@ -111,7 +120,9 @@ class Fill:
     shape: Shape
 
 
-Expression: TypeAlias = "Source | Slice | Transpose | Squeeze | Unsqueeze | Reshape | Expand | Concat | Pad | Fill"
+Expression: TypeAlias = (
+    "Source | Slice | Transpose | Squeeze | Unsqueeze | Reshape | DepthToSpace | Expand | Concat | Pad | Fill"
+)
 
 
 def operands(expression: Expression) -> tuple[Expression, ...]:

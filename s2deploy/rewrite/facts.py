@@ -8,6 +8,7 @@ known, by ONNX shape inference with our coordinates as dimension names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -20,10 +21,11 @@ from s2deploy.rewrite.coordinates import (
     UndecidedError,
     sole_name,
 )
+from s2deploy.rewrite.merged import Merged, Movement, View
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import Shapes, element_type
-from s2deploy.rewrite.strides import Interleaved
+from s2deploy.rewrite.strides import Interleaved, StrideError
 from s2deploy.rewrite.tree import Cut, Node, count_boxes
 
 _INTEGERS = frozenset(
@@ -32,8 +34,9 @@ _INTEGERS = frozenset(
 _ARITHMETIC = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
 _COUNT_LIMIT = 1 << 20
 
+T = TypeVar("T")
 
-Rule = Callable[["Interpretation", ir.Node], "Sequence[Tiling | Interleaved]"]
+Rule = Callable[["Interpretation", ir.Node], "Sequence[Movement]"]
 
 
 class Interpretation(Shapes):
@@ -63,9 +66,10 @@ class Interpretation(Shapes):
         self._rules = rules
         self._refusable = refusable
         self._tilings: dict[ir.Value, Tiling] = {}
-        self._interleaved: dict[ir.Value, Interleaved] = {}
+        self._interleaved: dict[ir.Value, Interleaved | Merged] = {}
         self._absorbed: set[tuple[ir.Value, ir.Node]] = set()
         self._arithmetic: dict[ir.Value, bool] = {}
+        self._views: dict[tuple[ir.Value, Shape], View] = {}
         self._anchors: frozenset[ir.Value] | None = frozenset()
         self._unvisited: dict[ir.Value, int] = {}
         for node in graph:
@@ -93,14 +97,32 @@ class Interpretation(Shapes):
     def interleaved(self, value: ir.Value | None) -> Interleaved | None:
         """Returns the split form of a value that assignments with a step gave, None for any other."""
         anchored = self._anchors is None or value in self._anchors
-        return None if value is None or anchored else self._interleaved.get(value)
+        split = None if value is None or anchored else self._interleaved.get(value)
+        return split if isinstance(split, Interleaved) else None
+
+    def merged(self, value: ir.Value | None) -> Merged | None:
+        """Returns the form with its axes taken apart of an index tensor that a Reshape flattened, else None."""
+        split = None if value is None else self._interleaved.get(value)
+        return split if isinstance(split, Merged) else None
 
     def absorb(self, value: ir.Value | None, node: ir.Node) -> None:
         """Records that a node goes on in the split form of a value, so that it does not read the value itself."""
         if value is not None:
             self._absorbed.add((value, node))
 
-    def understood(self, value: ir.Value) -> Tiling | Interleaved | None:
+    def through(self, node: ir.Node, apply: Callable[[Movement], T]) -> T:
+        """Applies a movement to the first input of a node, in its split form where it has one that allows it."""
+        split = self.merged(node.inputs[0]) or self.interleaved(node.inputs[0])
+        if split is not None:
+            try:
+                result = apply(split)
+            except StrideError:
+                return apply(self.tiling(node.inputs[0]))
+            self.absorb(node.inputs[0], node)
+            return result
+        return apply(self.tiling(node.inputs[0]))
+
+    def understood(self, value: ir.Value) -> Movement | None:
         """Returns a value as data movement or known integers, None where it is a source."""
         return self._interleaved.get(value) or self._tilings.get(value)
 
@@ -116,12 +138,15 @@ class Interpretation(Shapes):
             return True
         if node.op_type == "SplitToSequence":
             return self.is_read(node.outputs[0])
-        return value in self._interleaved and (value, node) not in self._absorbed
+        if value not in self._interleaved or (value, node) in self._absorbed:
+            return False
+        return not all(self.is_arithmetic(output) for output in node.outputs)
 
     def is_arithmetic(self, value: ir.Value) -> bool:
         """Whether every element of a value is an integer known by formula."""
         if value not in self._arithmetic:
-            tiling = self._tilings.get(value)
+            merged = self.merged(value)
+            tiling = self._tilings.get(value) if merged is None else merged.tiling
             self._arithmetic[value] = tiling is not None and _all_ramps(tiling.root)
         return self._arithmetic[value]
 
@@ -164,8 +189,14 @@ class Interpretation(Shapes):
 
     def source_shape(self, value: object) -> Shape:
         """Returns the shape of a value that a tiling reads."""
+        if isinstance(value, View):
+            return value.shape
         assert isinstance(value, ir.Value)
         return self.shape(value)
+
+    def view(self, value: ir.Value, shape: Shape) -> View:
+        """Returns the source that is a value in another shape."""
+        return self._views.setdefault((value, shape), View(value, shape))
 
     def dimensions(self) -> dict[str, tuple[ir.Value, int]]:
         """Returns, for every named dimension, the first value and axis whose size it is; inputs come first."""
@@ -179,7 +210,7 @@ class Interpretation(Shapes):
                     found.setdefault(name, (value, axis))
         return found
 
-    def local(self, node: ir.Node) -> Sequence[Tiling | Interleaved]:
+    def local(self, node: ir.Node) -> Sequence[Movement]:
         """Returns the tilings of a node's outputs in terms of its own inputs instead of their sources."""
         self._anchors = None
         try:
@@ -192,9 +223,7 @@ class Interpretation(Shapes):
         if rule is None or not self._understand(node, lambda: self._shorter(node, rule), composing=True):
             self.infer(node)
 
-    def _understand(
-        self, node: ir.Node, tilings: Callable[[], Sequence[Tiling | Interleaved]], *, composing: bool
-    ) -> bool:
+    def _understand(self, node: ir.Node, tilings: Callable[[], Sequence[Movement]], *, composing: bool) -> bool:
         """Adopts what a rule makes of a node, and tells whether there was anything to adopt."""
         try:
             self._adopt(node, tilings())
@@ -206,6 +235,7 @@ class Interpretation(Shapes):
             # Its inputs as they are may lie better than the boxes they were composed of.
             composed = [value for value in node.inputs if value is not None and self._is_composed(value)]
             if composing and composed:
+                self._absorbed -= {(value, node) for value in composed}
                 if self._understand(node, lambda: self.local(node), composing=False):
                     self._kept.update(composed)
                     return True
@@ -236,7 +266,7 @@ class Interpretation(Shapes):
         if node.op_type in self._refusable:
             self.refusals.append(Refusal(node.name or "", node.op_type, reason))
 
-    def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Tiling | Interleaved]:
+    def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Movement]:
         """Composes through the inputs, unless reading an input that is computed anyway takes fewer boxes."""
         composed = rule(self, node)
         anchors = frozenset(
@@ -263,9 +293,9 @@ class Interpretation(Shapes):
             for use in value.uses()
         )
 
-    def _adopt(self, node: ir.Node, tilings: Sequence[Tiling | Interleaved]) -> None:
+    def _adopt(self, node: ir.Node, tilings: Sequence[Movement]) -> None:
         for value, tiling in zip(node.outputs, tilings, strict=False):
-            if isinstance(tiling, Interleaved):
+            if isinstance(tiling, (Interleaved, Merged)):
                 self._interleaved[value] = tiling
             else:
                 self._tilings[value] = tiling
@@ -276,8 +306,8 @@ class Interpretation(Shapes):
         self.moved.add(node)
 
 
-def _boxes(tiling: Tiling | Interleaved) -> int:
-    root = tiling.tiling.root if isinstance(tiling, Interleaved) else tiling.root
+def _boxes(tiling: Movement) -> int:
+    root = tiling.root if isinstance(tiling, Tiling) else tiling.tiling.root
     return count_boxes(root, _COUNT_LIMIT)
 
 

@@ -14,9 +14,10 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.constants import Array, array_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, floor_divide, names
+from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide, names
 from s2deploy.rewrite.expressions import (
     Concat,
+    DepthToSpace,
     Expand,
     Expression,
     Fill,
@@ -34,6 +35,7 @@ from s2deploy.rewrite.reshape_targets import constant_target
 
 _END = (1 << 63) - 1
 _LARGEST_CONSTANT = 1024
+_IMAGE_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 
 
 class CannotLowerError(Exception):
@@ -116,15 +118,10 @@ class Lowering:
             return self._add("Transpose", [data], dtype, shape, perm=list(expression.perm))
         if isinstance(expression, Expand):
             return self._add("Expand", [data, self._vector(shape)], dtype, shape)
+        if isinstance(expression, DepthToSpace):
+            return self._depth_to_space(expression, data, dtype)
         if isinstance(expression, Reshape):
-            target = constant_target(self._bounds_of_sizes, expression.of.shape, shape)
-            if target is not None:
-                return self._add("Reshape", [data, self._vector(target)], dtype, shape)
-            if self._opset >= 14:
-                return self._add("Reshape", [data, self._vector(shape)], dtype, shape, allowzero=1)
-            if any(self._bounds_of_sizes.at_most(1, size) is not True for size in shape):
-                raise CannotLowerError("a Reshape to a size that may be 0 needs opset 14")
-            return self._add("Reshape", [data, self._vector(shape)], dtype, shape)
+            return self._reshape(data, expression.of.shape, shape, dtype)
         if isinstance(expression, Pad):
             fill = self.constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])
@@ -134,6 +131,32 @@ class Lowering:
         if self._opset < 13:
             return self._add(name, [data], dtype, shape, axes=list(expression.axes))
         return self._add(name, [data, self._vector(expression.axes)], dtype, shape)
+
+    def _reshape(self, data: ir.Value, before: Shape, after: Shape, dtype: ir.DataType) -> ir.Value:
+        target = constant_target(self._bounds_of_sizes, before, after)
+        if target is not None:
+            return self._add("Reshape", [data, self._vector(target)], dtype, after)
+        if self._opset >= 14:
+            return self._add("Reshape", [data, self._vector(after)], dtype, after, allowzero=1)
+        if any(self._bounds_of_sizes.at_most(1, size) is not True for size in after):
+            raise CannotLowerError("a Reshape to a size that may be 0 needs opset 14")
+        return self._add("Reshape", [data, self._vector(after)], dtype, after)
+
+    def _depth_to_space(self, expression: DepthToSpace, data: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """Adds the operator for the types that every runtime has it for, its definition for the others."""
+        block = expression.block
+        if dtype in _IMAGE_TYPES:
+            return self._add("DepthToSpace", [data], dtype, expression.shape, blocksize=block, mode="DCR")
+        n, c, rows, columns = expression.of.shape
+        channels = divide(c, block * block)
+        assert channels is not None
+        split = (n, block, block, channels, rows, columns)
+        perm = (0, 3, 4, 1, 5, 2)
+        images = self._reshape(data, expression.of.shape, split, dtype)
+        ordered = tuple(split[p] for p in perm)
+        return self._reshape(
+            self._add("Transpose", [images], dtype, ordered, perm=list(perm)), ordered, expression.shape, dtype
+        )
 
     def _fill(self, content: Scalar | Ramp, shape: Shape, dtype: ir.DataType) -> ir.Value:
         fixed = [size for size in shape if isinstance(size, int)]

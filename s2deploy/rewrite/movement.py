@@ -27,6 +27,7 @@ from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.rules import RULES, SCATTERS
+from s2deploy.rewrite.strides import Interleaved
 
 _TOO_DEEP = "its assignments lie within each other too deeply"
 
@@ -50,11 +51,19 @@ class Rewrite:
 
 @dataclass
 class MovementResult:
-    """What one run of the pass did."""
+    """What one run of the pass did.
+
+    Attributes:
+        rewrites: Tensors that are now computed by other nodes.
+        refusals: Scatters that were left alone.
+        guards: Comparisons of sizes that were decided by the declared ranges.
+        unfinished: Whether something became a constant through which another run sees further.
+    """
 
     rewrites: list[Rewrite] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     guards: tuple[str, ...] = ()
+    unfinished: bool = False
 
 
 def compose_movement(graph: ir.Graph, ranges: Mapping[str, Interval], sizes: Mapping[str, int]) -> MovementResult:
@@ -214,6 +223,7 @@ class _Composition:
                 return False
         if constant is not None:
             self._lowering.substitute(value, self._lowering.constant(constant), node)
+            self._result.unfinished |= isinstance(tensor, Interleaved)
         return constant is not None
 
     def _live_nodes(self) -> set[ir.Node]:

@@ -8,7 +8,9 @@ Source: the ONNX operator specifications; duplicate indices have no defined orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import onnx_ir as ir
 
@@ -17,9 +19,13 @@ from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
+from s2deploy.rewrite.rules_merged import unflattened
 from s2deploy.rewrite.rules_movement import broadcast, int_attribute
 from s2deploy.rewrite.strides import Interleaved, StrideError, assign
 from s2deploy.rewrite.tree import count_boxes
+
+Movement: TypeAlias = "Tiling | Interleaved"
+Write: TypeAlias = "tuple[list[Coord], list[int], Movement]"
 
 _MOST_WRITES = 8192
 _MOST_MASK_BOXES = 64
@@ -32,18 +38,18 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
         raise NotMovementError("the index of a Gather is computed at run time")
     data = facts.tiling(node.inputs[0])
     axis = int_attribute(node, "axis", 0) % data.rank
-    boxes = _few_boxes(indices)
+    boxes = few_boxes(indices)
     if indices.rank > 1 and len(boxes) > 1:
         raise NotMovementError("the index of a Gather has several parts in several axes")
     parts: list[Tiling] = []
     for origin, shape, content in boxes:
         try:
-            parts.append(_gathered(facts, data, axis, _ramp(content), shape))
+            parts.append(_gathered(facts, data, axis, known_ramp(content), shape))
         except NotMovementError:
             # Indices such as [1, -1] look like a ramp that leaves the tensor; one by one they do not.
             if len(shape) != 1:
                 raise
-            rows = _constant_parts(origin, shape, _ramp(content))
+            rows = _constant_parts(origin, shape, known_ramp(content))
             parts += [_gathered(facts, data, axis, Ramp(base, (0,)), size) for _, size, base in rows]
     return [parts[0] if len(parts) == 1 else concat(axis, parts)]
 
@@ -55,7 +61,7 @@ def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape:
         raise NotMovementError("the index of a Gather varies along several axes")
     size: Coord = shape[varying[0]] if varying else 1
     step = ramp.steps[varying[0]] if varying else 1
-    start = _inside(facts, ramp.base, data.shape[axis])
+    start = inside(facts, ramp.base, data.shape[axis])
     if not isinstance(step, int):
         raise NotMovementError("the step of a Gather is computed at run time")
     last = start + (size - 1) * step
@@ -69,10 +75,17 @@ def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape:
     return picked.insert_axes(new).expand(result)
 
 
-def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interleaved]:
+def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
     _require_plain(node)
-    indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
+    indices = facts.tiling(node.inputs[1])
+    flattened = facts.merged(node.inputs[1])
+    apart: Tiling | None = None
+    if flattened is not None and flattened.counts[-1] == 1:
+        rest = facts.shape(node.inputs[2])[flattened.rank - 1 :]
+        indices = flattened.tiling
+        apart = unflattened(facts, node.inputs[2], (*indices.shape[:-1], *rest))
+        facts.absorb(node.inputs[1], node)
     if 0 in indices.shape[:-1]:
         return [facts.tiling(node.inputs[0])]
     depth = indices.shape[-1]
@@ -82,23 +95,30 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interl
         indices.slice(facts.bounds, indices.rank - 1, j, 1).drop_axes([indices.rank - 1]) for j in range(depth)
     ]
     shape = facts.shape(node.inputs[0])
-    writes = []
-    for origin, size, ramps in _refined(facts, components):
-        writes.append(_write(facts, shape, ramps, size, updates.box(facts.bounds, origin, size)))
-    return [_assigned(facts, node, writes)]
+    boxes = refined(facts, components)
+
+    def writes(updates: Movement) -> list[Write]:
+        rest = updates.shape[indices.rank - 1 :]
+        starts = (0,) * len(rest)
+        return [
+            _write(facts, shape, ramps, size, updates.box(facts.bounds, (*origin, *starts), (*size, *rest)))
+            for origin, size, ramps in boxes
+        ]
+
+    return [_assigned(facts, node, writes, apart)]
 
 
-def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[Shape, Shape, list[Ramp]]]:
+def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[Shape, Shape, list[Ramp]]]:
     """Returns the boxes within which every component of the indices is one ramp."""
     first, *others = components
     found: list[tuple[Shape, Shape, list[Ramp]]] = []
-    for origin, shape, content in _few_boxes(first):
-        ramp = _ramp(content)
+    for origin, shape, content in few_boxes(first):
+        ramp = known_ramp(content)
         if not others:
             found.append((origin, shape, [ramp]))
             continue
         inner = [component.box(facts.bounds, origin, shape) for component in others]
-        for offset, part, ramps in _refined(facts, inner):
+        for offset, part, ramps in refined(facts, inner):
             base = ramp.base
             for step, start in zip(ramp.steps, offset, strict=True):
                 base = base + step * start
@@ -108,9 +128,7 @@ def _refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[
     return found
 
 
-def _write(
-    facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Shape, update: Tiling
-) -> tuple[list[Coord], list[int], Tiling]:
+def _write(facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Shape, update: Movement) -> Write:
     """Returns where, with which steps and what to assign for indices that are one ramp per leading axis of the data.
 
     The leading axes of the update have `shape`; the result has the data's rank.
@@ -123,10 +141,10 @@ def _write(
         if len(varying) > 1:
             raise NotMovementError("an index varies along several axes at once")
         axis = varying[0] if varying else None
-        start, step = _inside(facts, ramp.base, data[j]), 1
+        start, step = inside(facts, ramp.base, data[j]), 1
         if axis is not None:
             start, step, update = _forward(facts, start, ramp.steps[axis], update, axis)
-        _require_inside(facts, start, 1 if axis is None else (shape[axis] - 1) * step + 1, data[j])
+        require_inside(facts, start, 1 if axis is None else (shape[axis] - 1) * step + 1, data[j])
         used.append(axis)
         starts.append(start)
         steps.append(step)
@@ -142,32 +160,39 @@ def _write(
     return [*starts, *([0] * others)], [*steps, *([1] * others)], arranged
 
 
-def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Tiling | Interleaved]:
+def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterElements(data, indices, updates, axis)`` whose indices enumerate slices along the axis."""
     _require_plain(node)
     data = facts.shape(node.inputs[0])
-    indices, updates = facts.tiling(node.inputs[1]), facts.tiling(node.inputs[2])
+    indices = facts.tiling(node.inputs[1])
     axis = int_attribute(node, "axis", 0) % len(data)
     if 0 in indices.shape:
         return [facts.tiling(node.inputs[0])]
-    writes = []
-    for origin, shape, content in _few_boxes(indices):
-        ramp = _ramp(content)
-        if any(other for t, other in enumerate(ramp.steps) if t != axis):
-            raise NotMovementError("the indices vary along other axes than the one they index")
-        if ramp.steps[axis] == 0 and shape[axis] != 1:
-            raise NotMovementError("the indices name a position twice")
-        update = updates.box(facts.bounds, origin, shape)
-        start, step = _inside(facts, ramp.base, data[axis]), 1
-        if ramp.steps[axis]:
-            start, step, update = _forward(facts, start, ramp.steps[axis], update, axis)
-        _require_inside(facts, start, (shape[axis] - 1) * step + 1, data[axis])
-        steps = [step if t == axis else 1 for t in range(len(data))]
-        writes.append(([*origin[:axis], start, *origin[axis + 1 :]], steps, update))
+    boxes = few_boxes(indices)
+
+    def writes(updates: Movement) -> list[Write]:
+        found: list[Write] = []
+        for origin, shape, content in boxes:
+            ramp = known_ramp(content)
+            if any(other for t, other in enumerate(ramp.steps) if t != axis):
+                raise NotMovementError("the indices vary along other axes than the one they index")
+            if ramp.steps[axis] == 0 and shape[axis] != 1:
+                raise NotMovementError("the indices name a position twice")
+            update = updates.box(facts.bounds, origin, shape)
+            start, step = inside(facts, ramp.base, data[axis]), 1
+            if ramp.steps[axis]:
+                start, step, update = _forward(facts, start, ramp.steps[axis], update, axis)
+            require_inside(facts, start, (shape[axis] - 1) * step + 1, data[axis])
+            steps = [step if t == axis else 1 for t in range(len(data))]
+            found.append(([*origin[:axis], start, *origin[axis + 1 :]], steps, update))
+        return found
+
     return [_assigned(facts, node, writes)]
 
 
-def _forward(facts: Interpretation, start: Coord, step: Coord, update: Tiling, axis: int) -> tuple[Coord, int, Tiling]:
+def _forward(
+    facts: Interpretation, start: Coord, step: Coord, update: Movement, axis: int
+) -> tuple[Coord, int, Movement]:
     """Returns an assignment with a positive step that equals the one given."""
     if not isinstance(step, int):
         raise NotMovementError("the step of an assignment is computed at run time")
@@ -178,32 +203,33 @@ def _forward(facts: Interpretation, start: Coord, step: Coord, update: Tiling, a
 
 
 def _assigned(
-    facts: Interpretation, node: ir.Node, writes: Sequence[tuple[Sequence[Coord], Sequence[int], Tiling]]
-) -> Tiling | Interleaved:
-    """Returns the destination of a scatter after its assignments, split further where its own has steps already."""
-    destination = facts.interleaved(node.inputs[0])
-    if destination is not None:
-        try:
-            result = _assign_all(facts, destination, writes)
-        except StrideError:
-            pass
-        else:
-            facts.absorb(node.inputs[0], node)
-            return result
-    try:
-        return _assign_all(facts, facts.tiling(node.inputs[0]), writes)
-    except StrideError as error:
-        raise NotMovementError(str(error)) from error
-
-
-def _assign_all(
     facts: Interpretation,
-    data: Tiling | Interleaved,
-    writes: Sequence[tuple[Sequence[Coord], Sequence[int], Tiling]],
-) -> Tiling | Interleaved:
-    for starts, steps, update in writes:
-        data = assign(facts.bounds, data, starts, steps, update)
-    return data
+    node: ir.Node,
+    writes: Callable[[Movement], Sequence[Write]],
+    apart: Tiling | None = None,
+) -> Movement:
+    """Returns the destination of a scatter after its assignments, in split form as far as steps split it already.
+
+    What is assigned is given where its axes had to be taken apart.
+    """
+    data = facts.interleaved(node.inputs[0])
+    update = None if apart is not None else facts.interleaved(node.inputs[2])
+    choices = itertools.product((data, None) if data else (None,), (update, None) if update else (None,))
+    refusal: StrideError | None = None
+    for destination, source in choices:
+        try:
+            result: Movement = destination or facts.tiling(node.inputs[0])
+            for starts, steps, part in writes(source or apart or facts.tiling(node.inputs[2])):
+                result = assign(facts.bounds, result, starts, steps, part, lambda: facts.zero(node.inputs[0]))
+        except StrideError as error:
+            refusal = error
+            continue
+        if destination is not None:
+            facts.absorb(node.inputs[0], node)
+        if source is not None:
+            facts.absorb(node.inputs[2], node)
+        return result
+    raise NotMovementError(str(refusal)) from refusal
 
 
 def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -217,7 +243,7 @@ def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     shape = broadcast(facts.bounds, condition.shape, chosen.shape, other.shape)
     chosen, result = chosen.expand(shape), other.expand(shape)
     for outer, box, content in condition.expand(shape).boxes():
-        for origin, size, flag in _constant_parts(outer, box, _ramp(content)):
+        for origin, size, flag in _constant_parts(outer, box, known_ramp(content)):
             if flag not in (0, 1):
                 raise NotMovementError("the condition is not known")
             if flag == 1:
@@ -245,23 +271,26 @@ def _require_plain(node: ir.Node) -> None:
         raise NotMovementError(f"it reduces with {node.attributes['reduction'].as_string()}")
 
 
-def _ramp(content: object) -> Ramp:
+def known_ramp(content: object) -> Ramp:
+    """Returns a content that is known integers, or refuses."""
     if not isinstance(content, Ramp):
         raise NotMovementError("the indices are computed at run time")
     return content
 
 
-def _few_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
+def few_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
+    """Returns the boxes of an index, or refuses where it has thousands."""
     if count_boxes(tiling.root, _MOST_WRITES) >= _MOST_WRITES:
         raise NotMovementError("the indices follow no simple pattern")
     return list(tiling.boxes())
 
 
-def _inside(facts: Interpretation, position: Coord, total: Coord) -> Coord:
+def inside(facts: Interpretation, position: Coord, total: Coord) -> Coord:
     """Returns an index counted from the front."""
     return position if facts.bounds.require_at_most(0, position) else position + total
 
 
-def _require_inside(facts: Interpretation, start: Coord, size: Coord, total: Coord) -> None:
+def require_inside(facts: Interpretation, start: Coord, size: Coord, total: Coord) -> None:
+    """Refuses positions that do not lie inside a tensor, or may not."""
     if not (facts.bounds.require_at_most(0, start) and facts.bounds.require_at_most(start + size, total)):
         raise NotMovementError("the indices lie outside the tensor")

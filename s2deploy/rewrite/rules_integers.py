@@ -7,27 +7,28 @@ Refuses: anything that is not known integer by integer. Source: the ONNX operato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from s2deploy.rewrite.constants import Array, array_of, scalar_of
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
+from s2deploy.rewrite.coordinates import Bounds, Coord, floor_divide
 from s2deploy.rewrite.facts import Interpretation, Rule
+from s2deploy.rewrite.merged import Merged, Table, simplest
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
-from s2deploy.rewrite.rules_movement import broadcast, constant_ramp, int_attribute
-from s2deploy.rewrite.tree import Cut, Node, joined
+from s2deploy.rewrite.rules_elementwise import require_ramp, scaled
+from s2deploy.rewrite.rules_merged import table
+from s2deploy.rewrite.rules_movement import int_attribute
+from s2deploy.rewrite.tree import Cut, Node
 
-_LONGEST_VECTOR = 64
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 _INTEGRAL = frozenset(
     {ir.DataType.BOOL} | {ir.DataType[f"{sign}INT{bits}"] for sign in ("", "U") for bits in (8, 16, 32, 64)}
 )
-
-Combine = Callable[[Bounds, Ramp, Ramp], Ramp]
 
 
 def shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -73,12 +74,12 @@ def constant_of_shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     return [Tiling.of(content, sizes)]
 
 
-def cast(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def cast(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
     """``Cast(x, to)`` of known integers, booleans and constants."""
     return [_cast(facts, node, ir.DataType(node.attributes["to"].as_int()))]
 
 
-def cast_like(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def cast_like(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
     """``CastLike(x, target)`` of known integers, booleans and constants."""
     like = node.inputs[1]
     if like is None or like.dtype is None:
@@ -86,16 +87,16 @@ def cast_like(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     return [_cast(facts, node, like.dtype)]
 
 
-def _cast(facts: Interpretation, node: ir.Node, to: ir.DataType) -> Tiling:
+def _cast(facts: Interpretation, node: ir.Node, to: ir.DataType) -> Table:
     value = node.inputs[0]
-    data = facts.tiling(value)
+    data = table(facts, value)
     if value is not None and value.dtype == to:
         return data
     if to == ir.DataType.BOOL and facts.is_integer(value):
         return data.map(lambda content, _: _truth(facts.bounds, content))
     if to in (ir.DataType.INT64, ir.DataType.INT32) and facts.is_integer(value):
-        return data.map(_require_ramp if to == ir.DataType.INT64 else _require_narrow)
-    content = data.root
+        return data.map(require_ramp if to == ir.DataType.INT64 else _require_narrow)
+    content = data.root if isinstance(data, Tiling) else data.tiling.root
     if value is None or value.dtype is None or not _is_known_constant(content):
         raise NotMovementError("a cast of values that are computed at run time")
     assert not isinstance(content, (Cut, Read))
@@ -112,7 +113,7 @@ def _cast(facts: Interpretation, node: ir.Node, to: ir.DataType) -> Tiling:
 
 def _require_narrow(content: Content, box: Shape) -> Ramp:
     """Requires a ramp whose numbers fit into 32 bits; sizes do."""
-    ramp = _require_ramp(content, box)
+    ramp = require_ramp(content, box)
     ends = [ramp.base, *(ramp.base + step * (size - 1) for step, size in zip(ramp.steps, box, strict=True))]
     if any(isinstance(end, int) and not -(1 << 31) <= end < 1 << 31 for end in ends):
         raise NotMovementError("a cast of numbers that do not fit")
@@ -135,147 +136,66 @@ def _is_known_constant(content: Node) -> bool:
     )
 
 
-def elementwise(combine: Combine) -> Rule:
-    """Returns the rule of an elementwise operator of two integer tensors."""
+def negate(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
+    """``Neg(x)`` of integers."""
+    return [table(facts, node.inputs[0]).map(lambda content, box: scaled(require_ramp(content, box), -1))]
+
+
+def not_(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
+    """``Not(x)``."""
+    one = table(facts, node.inputs[0])
+    return [one.map(lambda content, _: _flag(content, facts.bounds, invert=True))]
+
+
+def reduce_to_one(combine: Callable[[Bounds, Coord, Coord], Coord]) -> Rule:
+    """Returns the rule of a reduction of a vector of sizes to one number."""
 
     def rule(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-        if len(node.inputs) != 2 or not all(facts.is_integer(value) for value in node.inputs):
-            raise NotMovementError("not arithmetic on two tensors of integers")
-        first, second = (facts.tiling(value) for value in node.inputs)
-        result = broadcast(facts.bounds, first.shape, second.shape)
-
-        def apply(left: Content, right: Content, box: Shape) -> Node:
-            return _applied(combine, facts.bounds, _require_ramp(left, box), _require_ramp(right, box), box)
-
-        return [first.expand(result).combine(facts.bounds, second.expand(result), apply)]
+        if not facts.is_integer(node.inputs[0]) or len(facts.shape(node.inputs[0])) != 1:
+            raise NotMovementError("a reduction over more than a vector of sizes")
+        axes = len(node.inputs) > 1 and node.inputs[1] is not None
+        if int_attribute(node, "noop_with_empty_axes", 0) == 1 and not axes:
+            return [facts.tiling(node.inputs[0])]
+        numbers = facts.integers(node.inputs[0])
+        if not numbers:
+            raise NotMovementError("a reduction of nothing")
+        total = numbers[0]
+        for number in numbers[1:]:
+            total = combine(facts.bounds, total, number)
+        kept = int_attribute(node, "keepdims", 1) == 1
+        return [_vector([total]) if kept else Tiling.of(Ramp(total, ()), ())]
 
     return rule
 
 
-def _applied(combine: Combine, bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
-    """Combines two ramps as a whole, or element by element where only constants can be combined."""
-    try:
-        return combine(bounds, left, right)
-    except NotMovementError:
-        if len(box) != 1 or not isinstance(box[0], int) or not 1 < box[0] <= _LONGEST_VECTOR:
-            raise
-    parts: list[tuple[Coord, Node]] = []
-    for i in range(box[0]):
-        first, second = (Ramp(ramp.base + ramp.steps[0] * i, (0,)) for ramp in (left, right))
-        parts.append((1, combine(bounds, first, second)))
-    return joined(0, parts)
-
-
-def negate(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``Neg(x)`` of integers."""
-    return [facts.tiling(node.inputs[0]).map(lambda content, box: _scaled(_require_ramp(content, box), -1))]
-
-
-def not_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``Not(x)``."""
-    one = facts.tiling(node.inputs[0])
-    return [one.map(lambda content, _: _flag(content, facts.bounds, invert=True))]
-
-
-def reduce_prod(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``ReduceProd(x)`` of a vector of sizes to one number."""
-    if not facts.is_integer(node.inputs[0]) or len(facts.shape(node.inputs[0])) != 1:
-        raise NotMovementError("a product over more than a vector of sizes")
-    axes = len(node.inputs) > 1 and node.inputs[1] is not None
-    if int_attribute(node, "noop_with_empty_axes", 0) == 1 and not axes:
-        return [facts.tiling(node.inputs[0])]
-    total: Coord = 1
-    for factor in facts.integers(node.inputs[0]):
-        total = total * factor
-    kept = int_attribute(node, "keepdims", 1) == 1
-    return [_vector([total]) if kept else Tiling.of(Ramp(total, ()), ())]
-
-
-def non_zero(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``NonZero(x)`` of a vector without zeros: its positions."""
+def non_zero(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
+    """``NonZero(x)`` where runs along the axes mark what is not zero: their positions, one axis a row."""
     data = facts.tiling(node.inputs[0])
-    value = constant_ramp(data)
-    if data.rank != 1 or value is None or facts.bounds.equal(value, 0) is not False:
-        raise NotMovementError("which elements are zero is not known")
-    return [Tiling.of(Ramp(0, (0, 1)), (1, data.shape[0]))]
+    marked = [(origin, box) for origin, box, content in data.boxes() if _is_marked(facts.bounds, content)]
+    if not marked:
+        return [Tiling.of(Ramp(0, (0, 0)), (data.rank, 0))]
+    runs = [list(dict.fromkeys((origin[t], box[t]) for origin, box in marked)) for t in range(data.rank)]
+    if not runs or set(marked) != {(tuple(a for a, _ in p), tuple(b for _, b in p)) for p in itertools.product(*runs)}:
+        raise NotMovementError("what is not zero does not follow the axes")
+    lengths = [_total(size for _, size in axis) for axis in runs]
+    rows: list[Tiling] = []
+    for t, axis in enumerate(runs):
+        steps = tuple(int(other == t) for other in range(-1, data.rank))
+        sizes = [(1, *lengths[:t], size, *lengths[t + 1 :]) for _, size in axis]
+        parts = [Tiling.of(Ramp(start, steps), size) for (start, _), size in zip(axis, sizes, strict=True)]
+        rows.append(concat(t + 1, parts))
+    return [simplest(Merged(concat(0, rows), (1, data.rank)))]
 
 
-def add(_: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The sum of two ramps."""
-    return Ramp(left.base + right.base, tuple(a + b for a, b in zip(left.steps, right.steps, strict=True)))
+def _total(sizes: Iterable[Coord]) -> Coord:
+    total: Coord = 0
+    for size in sizes:
+        total = total + size
+    return total
 
 
-def subtract(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The difference of two ramps."""
-    return add(bounds, left, _scaled(right, -1))
-
-
-def multiply(_: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The product of two ramps, one of which must be constant."""
-    if right.is_constant:
-        return _scaled(left, right.base)
-    if left.is_constant:
-        return _scaled(right, left.base)
-    raise NotMovementError("a product of two indices")
-
-
-def quotient(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The integer quotient of constants, which truncates towards zero."""
-    if not (left.is_constant and right.is_constant):
-        raise NotMovementError("a quotient of indices")
-    exact = divide(left.base, right.base)
-    if exact is None:
-        if not (bounds.require_at_most(0, left.base) and bounds.require_at_most(1, right.base)):
-            raise NotMovementError("a quotient of negative numbers")
-        exact = floor_divide(left.base, right.base)
-    return Ramp(exact, left.steps)
-
-
-def remainder(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The remainder of constants that are not negative."""
-    whole = quotient(bounds, left, right)
-    return subtract(bounds, left, _scaled(right, whole.base))
-
-
-def equal(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """Whether two constants are equal."""
-    verdict = bounds.equal(left.base, right.base) if left.steps == right.steps else None
-    if verdict is None:
-        raise NotMovementError(f"whether {left.base} and {right.base} are equal is not known")
-    return _boolean(verdict, left)
-
-
-def at_most(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """Whether one constant is at most another."""
-    difference = subtract(bounds, right, left)
-    if not difference.is_constant:
-        raise NotMovementError("a comparison of indices")
-    return _boolean(bounds.require_at_most(0, difference.base), left)
-
-
-def less(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """Whether one constant is less than another."""
-    return at_most(bounds, Ramp(left.base + 1, left.steps), right)
-
-
-def smaller(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The smaller of two constants."""
-    return left if at_most(bounds, left, right).base == 1 else right
-
-
-def larger(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """The larger of two constants."""
-    return right if at_most(bounds, left, right).base == 1 else left
-
-
-def both(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """Whether two conditions hold."""
-    return smaller(bounds, left, right)
-
-
-def either(bounds: Bounds, left: Ramp, right: Ramp) -> Ramp:
-    """Whether one of two conditions holds."""
-    return larger(bounds, left, right)
+def _is_marked(bounds: Bounds, content: Content) -> bool:
+    return _truth(bounds, content).base == 1
 
 
 def _vector(sizes: Sequence[Coord]) -> Tiling:
@@ -284,18 +204,8 @@ def _vector(sizes: Sequence[Coord]) -> Tiling:
     return concat(0, [Tiling.of(Ramp(size, (0,)), (1,)) for size in sizes])
 
 
-def _scaled(ramp: Ramp, factor: Coord) -> Ramp:
-    return Ramp(ramp.base * factor, tuple(step * factor for step in ramp.steps))
-
-
 def _boolean(verdict: bool, like: Ramp) -> Ramp:
     return Ramp(int(verdict), (0,) * len(like.steps))
-
-
-def _require_ramp(content: Content, _: Shape) -> Ramp:
-    if not isinstance(content, Ramp):
-        raise NotMovementError("arithmetic on values that are computed at run time")
-    return content
 
 
 def _flag(content: Content, bounds: Bounds, *, invert: bool) -> Ramp:

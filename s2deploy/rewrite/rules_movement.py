@@ -13,6 +13,7 @@ import onnx_ir as ir
 from s2deploy.rewrite.contents import Ramp, Shape
 from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.merged import Movement
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 
@@ -20,30 +21,33 @@ _LARGEST = 1 << 62
 _ENDS = ((1 << 31) - 1, (1 << 63) - 1)
 
 
-def identity(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def identity(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``Identity(x)``."""
-    return [facts.tiling(node.inputs[0])]
+    return [facts.through(node, lambda data: data)]
 
 
-def transpose(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def transpose(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``Transpose(x, perm)``; without perm the axes are reversed."""
-    data = facts.tiling(node.inputs[0])
-    return [data.transpose(ints_attribute(node, "perm") or tuple(range(data.rank))[::-1])]
+    perm = ints_attribute(node, "perm") or tuple(range(len(facts.shape(node.inputs[0]))))[::-1]
+    return [facts.through(node, lambda data: data.transpose(perm))]
 
 
-def slice_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def slice_(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``Slice(data, starts, ends, axes, steps)``; positions are clamped to the tensor first."""
-    data = facts.tiling(node.inputs[0])
     starts, ends = facts.integers(node.inputs[1]), facts.integers(node.inputs[2])
     axes = _optional_integers(facts, node, 3) or tuple(range(len(starts)))
     steps = _optional_integers(facts, node, 4) or (1,) * len(starts)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not isinstance(axis, int) or not isinstance(step, int):
-            raise NotMovementError("the axes or steps of a slice are computed at run time")
-        t = axis % data.rank
-        begin, size = window(facts.bounds, data.shape[t], start, end, step)
-        data = data.slice(facts.bounds, t, begin, size, step)
-    return [data]
+
+    def apply(data: Movement) -> Movement:
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+            if not isinstance(axis, int) or not isinstance(step, int):
+                raise NotMovementError("the axes or steps of a slice are computed at run time")
+            t = axis % data.rank
+            begin, size = window(facts.bounds, data.shape[t], start, end, step)
+            data = data.slice(facts.bounds, t, begin, size, step)
+        return data
+
+    return [facts.through(node, apply)]
 
 
 def window(bounds: Bounds, total: Coord, start: Coord, end: Coord, step: int) -> tuple[Coord, Coord]:
@@ -130,25 +134,26 @@ def _parts(facts: Interpretation, data: Tiling, axis: int, sizes: Sequence[Coord
     return parts
 
 
-def unsqueeze(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def unsqueeze(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``Unsqueeze(x, axes)``; axes count in the result."""
-    data = facts.tiling(node.inputs[0])
     axes = _axes(facts, node)
-    rank = data.rank + len(axes)
-    return [data.insert_axes(sorted(axis % rank for axis in axes))]
+    rank = len(facts.shape(node.inputs[0])) + len(axes)
+    new = sorted(axis % rank for axis in axes)
+    return [facts.through(node, lambda data: data.insert_axes(new))]
 
 
-def squeeze(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
+def squeeze(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``Squeeze(x, axes)``; without axes every axis known to be 1."""
-    data = facts.tiling(node.inputs[0])
+    shape = facts.shape(node.inputs[0])
     if "axes" not in node.attributes and (len(node.inputs) < 2 or node.inputs[1] is None):
-        if not all(isinstance(size, int) for size in data.shape):
+        if not all(isinstance(size, int) for size in shape):
             raise NotMovementError("which axes are squeezed depends on the sizes")
-        return [data.drop_axes([t for t, size in enumerate(data.shape) if size == 1])]
-    axes = [axis % data.rank for axis in _axes(facts, node)]
-    if any(data.shape[axis] != 1 for axis in axes):
+        axes = [t for t, size in enumerate(shape) if size == 1]
+    else:
+        axes = [axis % len(shape) for axis in _axes(facts, node)]
+    if any(shape[axis] != 1 for axis in axes):
         raise NotMovementError("a squeezed axis is not known to be 1")
-    return [data.drop_axes(axes)]
+    return [facts.through(node, lambda data: data.drop_axes(axes))]
 
 
 def reshape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -158,7 +163,7 @@ def reshape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     shape = reshaped(data.shape, facts.integers(node.inputs[1]), allow_zero=allow_zero)
     kept = [size for size in data.shape if size != 1]
     if kept != [size for size in shape if size != 1]:
-        facts.set_shape(node, node.outputs[0], shape)
+        facts.state_shape(node.outputs[0], shape)
         raise NotMovementError("the reshape merges or splits axes")
     dropped = data.drop_axes([t for t, size in enumerate(data.shape) if size == 1])
     return [dropped.insert_axes([t for t, size in enumerate(shape) if size == 1])]

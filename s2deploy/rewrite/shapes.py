@@ -39,6 +39,7 @@ class Shapes:
         self.bounds = Bounds(ranges)
         self._fixed = dict(fixed or {})
         self._shapes: dict[ir.Value, Shape | None] = {}
+        self._stated: set[ir.Value] = set()
         self._unknown = 0
 
     @property
@@ -83,6 +84,11 @@ class Shapes:
             known.append(size)
         self._shapes[value] = tuple(known)
 
+    def state_shape(self, value: ir.Value, shape: Shape) -> None:
+        """Records the shape of a source that is known better than inference would know it."""
+        self._shapes[value] = shape
+        self._stated.add(value)
+
     def unknown_dimension(self, smallest: int) -> Coord:
         """Returns a new name for a size nothing is known of but that it is at least `smallest`."""
         self._unknown += 1
@@ -100,7 +106,8 @@ class Shapes:
             dtype, shape = inferred.get(value.name or "", (None, None))
             if value.type is None and dtype is not None:
                 value.type = ir.TensorType(dtype)
-            self.set_shape(node, value, shape)
+            if value not in self._stated:
+                self.set_shape(node, value, shape)
 
     def _inferred(self, node: ir.Node) -> dict[str, tuple[ir.DataType, Shape | None]]:
         types: dict[str, onnx.TypeProto] = {}
