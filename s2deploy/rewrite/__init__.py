@@ -15,6 +15,7 @@ from onnx_ir.passes import common
 from s2deploy.errors import RewriteError
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
+from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
 from s2deploy.rewrite.refusals import Refusal
@@ -59,11 +60,13 @@ class Context:
         ranges: Smallest and largest size of named dimensions.
         sizes: Typical size of named dimensions.
         report: Where a pass says what it did.
+        weights: Names of the initializers that the file came with.
     """
 
     ranges: Mapping[str, Interval]
     sizes: Mapping[str, int]
     report: RewriteReport
+    weights: frozenset[str] = frozenset()
 
 
 Pass = Callable[[ir.Model, Context], None]
@@ -78,13 +81,17 @@ def prepare(model: ir.Model, _: Context) -> None:
 
 
 def compose(model: ir.Model, context: Context) -> None:
-    """Composes data movement until nothing is cheaper any more; see `movement.py`."""
+    """Composes data movement and folds constants until nothing gets cheaper any more.
+
+    See `movement.py` and `folding.py`: what is movement of constants is a constant, and may decide other movement.
+    """
     report = context.report
     for _ in range(_MOST_ROUNDS):
         result = compose_movement(model.graph, context.ranges, context.sizes)
         report.refusals[:] = result.refusals
         report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
-        if not (result.rewrites or result.unfinished):
+        folded = fold_constants(model.graph, context.weights)
+        if not (result.rewrites or result.unfinished or folded):
             return
         clean_up(model, context)
         first = {done.name: done.before for done in reversed(report.rewrites)}
@@ -130,7 +137,10 @@ def rewrite(
     dims = ranges or {}
     report = RewriteReport(nodes_before=count_nodes(model), scatters_before=count_scatters(model))
     context = Context(
-        {name: (dim.min, dim.max) for name, dim in dims.items()}, {name: dim.opt for name, dim in dims.items()}, report
+        {name: (dim.min, dim.max) for name, dim in dims.items()},
+        {name: dim.opt for name, dim in dims.items()},
+        report,
+        frozenset(model.graph.initializers),
     )
     shown = faces(model.graph)
     for run in passes:
