@@ -34,6 +34,7 @@ class Metadata:
         open_dims: Dimensions of an ONNX source nobody gave a range for; they were validated at the sizes in `inputs`
             and may have others, so the file does not declare `inputs` as what it accepts.
         kwargs: Arguments of the factory.
+        state: The buffer or parameter for each output that is the new value of one.
         opset: Opset of the default domain.
         guards: What must hold of the dynamic dimensions for the rewritten graph to be right.
         tolerance: What the outputs were compared with.
@@ -49,6 +50,7 @@ class Metadata:
     weights_sha256: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     open_dims: tuple[str, ...] = ()
+    state: Mapping[str, str] = field(default_factory=dict)
     guards: tuple[str, ...] = ()
     tolerance: Tolerance = field(default_factory=Tolerance)
     semantics: str = CLONE
@@ -64,6 +66,7 @@ class Metadata:
             "open_dims": list(self.open_dims),
             "value_ranges": ranges,
             "kwargs": dict(self.kwargs),
+            "state": dict(self.state),
             "opset": self.opset,
             "guards": list(self.guards),
             "tolerance": {"atol": self.tolerance.atol, "rtol": self.tolerance.rtol},
@@ -102,6 +105,7 @@ class Metadata:
                 inputs=parse_inputs(read["validated_inputs" if read["open_dims"] else "inputs"], ranges),
                 open_dims=tuple(read["open_dims"]),
                 kwargs=read["kwargs"],
+                state=read.get("state", {}),
                 opset=read["opset"],
                 guards=tuple(read["guards"]),
                 tolerance=Tolerance(**read["tolerance"]),

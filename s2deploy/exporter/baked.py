@@ -65,31 +65,23 @@ def check_program(program: torch.export.ExportedProgram, specs: Sequence[TensorS
 
 
 def remarks_on(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    """Returns what running the program changes besides its outputs; ONNX keeps none of it."""
-    signature = program.graph_signature
-    inputs, buffers = set(signature.user_inputs), signature.inputs_to_buffers
+    """Returns what running the program does to its inputs; ONNX does none of it."""
+    inputs = set(program.graph_signature.user_inputs)
     remarks: dict[str, str] = {}
     for node in program.graph.nodes:
-        written = _written(node)
-        root = None if written is None else _root(written)
-        if root is None or root.name in remarks:
+        written = written_tensor(node)
+        root = None if written is None else memory_of(written)
+        if root is None or root.name in remarks or root.name not in inputs:
             continue
         line = source_line(node.meta.get("stack_trace") or "")
-        at = f"{line}: " if line else ""
-        if root.name in inputs:
-            remarks[root.name] = (
-                f"{at}forward writes into its input {root.name}; the ONNX model computes with the written values and "
-                "leaves the caller's array as it is"
-            )
-        elif root.name in buffers:
-            remarks[root.name] = (
-                f"{at}forward changes the buffer {buffers[root.name]}; an ONNX model keeps no state, so every run "
-                "starts from the value in the file"
-            )
+        remarks[root.name] = (
+            f"{f'{line}: ' if line else ''}forward writes into its input {root.name}; the ONNX model computes with the "
+            "written values and leaves the caller's array as it is"
+        )
     return tuple(remarks.values())
 
 
-def _written(node: Node) -> Node | None:
+def written_tensor(node: Node) -> Node | None:
     """Returns the tensor that a node writes in place."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable:
@@ -100,7 +92,7 @@ def _written(node: Node) -> Node | None:
     return None
 
 
-def _root(tensor: Node) -> Node | None:
+def memory_of(tensor: Node) -> Node | None:
     """Returns the program's input whose memory a tensor is; None where it has memory of its own."""
     node = tensor
     while node.op != "placeholder":

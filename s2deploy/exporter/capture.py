@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from s2deploy.errors import S2DeployError
 from s2deploy.exporter.arguments import bind
+from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kept
 from s2deploy.exporter.baked import check_program, remarks_on
 from s2deploy.exporter.constraints import constraint_error, free_dim
 from s2deploy.exporter.failures import depends_on_data, is_constraint_violation, tracing_error
 from s2deploy.exporter.provenance import every_user_line
 from s2deploy.exporter.sizes import attempts
+from s2deploy.exporter.state import check_state
 from s2deploy.specs import Dim, TensorSpec
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def capture(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> Captured:
                     break
                 continue
         check_program(program, specs)
+        check_state(program)
         return Captured(program, sizes, remarks_on(program))
     assert failure is not None
     raise failure from failure.__cause__
@@ -89,7 +92,13 @@ def export(
     import torch
 
     arguments = bind(module, specs, sizes, dim_for)
-    with _silence(), every_user_line(), torch.no_grad():
+    with (
+        _silence(),
+        every_user_line(),
+        attributes_kept(module),
+        assigned_buffers_copied(module),
+        torch.no_grad(),
+    ):
         return torch.export.export(
             module,
             arguments.args,

@@ -20,8 +20,8 @@ def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
         value.name = name
 
 
-def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Renames the outputs in order, after giving every output a value of its own.
+def separate_outputs(model: ir.Model) -> None:
+    """Gives every output a value of its own.
 
     A forward may return its input, a parameter, or one tensor twice; ONNX wants distinct values computed by nodes.
     """
@@ -36,6 +36,11 @@ def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
             model.graph.append(node)
             outputs[index] = node.outputs[0]
         seen.add(outputs[index])
+
+
+def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Renames the outputs in order; any other value of that name gives way."""
+    outputs = model.graph.outputs
     _give_way(model, set(names), keep=outputs)
     for value, name in zip(outputs, names, strict=True):
         value.name = name

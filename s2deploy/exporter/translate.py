@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.failures import translation_error
-from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs
+from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs, separate_outputs
 from s2deploy.exporter.operators import translation_table
 from s2deploy.exporter.provenance import keep_source_lines
 from s2deploy.exporter.rolls import unroll
 from s2deploy.exporter.slices import make_bounds_constant
 from s2deploy.exporter.splits import gather_by_one_index, split_by_slices
+from s2deploy.exporter.state import Change, name_state, return_state
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def to_onnx(
     """Translates a program to ONNX.
 
     The model's inputs carry the names and the dynamic dimensions of the specification, its initializers the names of
-    the state_dict, its nodes `provenance.SOURCE`. Changes that forward makes to its inputs or buffers are not outputs.
+    the state_dict, its nodes `provenance.SOURCE`. New values of buffers that forward writes follow its outputs (see
+    `state`); changes of its inputs are no outputs.
 
     Args:
         program: What `capture` returned; also any program that takes one tensor per specification.
         specs: The inputs in order.
         opset: Version of the default ONNX domain, one of `OPSETS`.
-        output_names: Names of the outputs; derived from the structure that forward returns unless given.
+        output_names: Names of what forward returns; derived from its structure unless given.
 
     Raises:
         ExportError: An operator has no translation, or the opset cannot be written.
@@ -82,15 +84,19 @@ def to_onnx(
         raise _opset_error(opset)
     name_dimensions(model, program, specs)
     name_inputs(model, [spec.name for spec in specs])
-    count = len(model.graph.outputs)
-    name_outputs(model, output_names or derived_output_names(program, count))
+    count = len(model.graph.outputs) - len(prepared.changes)
+    names = list(output_names or derived_output_names(program, count))
+    taken = {spec.name for spec in specs} | set(names) | set(model.graph.initializers)
+    separate_outputs(model)
+    name_outputs(model, [*names, *name_state(model.graph.outputs[count:], prepared.changes, taken)])
     passes.RemoveUnusedNodesPass()(model)
     return model
 
 
 def _prepared(program: torch.export.ExportedProgram) -> Any:
-    """Returns the program with a decomposition of its own; `decomposed` is the graph that comes of it.
+    """Returns the program with a decomposition of its own.
 
+    `decomposed` is the graph that comes of it, `changes` what it returns beside what forward does.
     torch.onnx.export decomposes by itself, with a table only it knows; decomposing beforehand would do the slowest
     part of an export twice.
     """
@@ -100,11 +106,13 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
         def __init__(self) -> None:
             self.__dict__.update(program.__dict__)
             self.decomposed: torch.fx.Graph | None = None
+            self.changes: tuple[Change, ...] = ()
 
         def run_decompositions(self, *args: Any, **kwargs: Any) -> torch.export.ExportedProgram:
             result: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
             self.decomposed = result.graph
             _keep_tensors(result)
+            self.changes = return_state(result)
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
             split_by_slices(result.graph_module)

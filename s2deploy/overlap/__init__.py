@@ -22,7 +22,15 @@ from s2deploy.overlap.locate import UNKNOWN, Line, LocatingInterpreter, from_err
 from s2deploy.overlap.semantics import CloneSemantics
 from s2deploy.overlap.state import Snapshot
 
-__all__ = ["EagerDifference", "Overlap", "clone_semantics", "eager_difference", "find_overlaps", "reference"]
+__all__ = [
+    "EagerDifference",
+    "Overlap",
+    "clone_semantics",
+    "eager_difference",
+    "find_overlaps",
+    "reference",
+    "reference_with_state",
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,28 @@ def reference(module: torch.nn.Module, args: Sequence[Any]) -> Any:
         ValidationError: The module raised.
     """
     return _run(module, args, CloneSemantics)[0]
+
+
+def reference_with_state(
+    module: torch.nn.Module, args: Sequence[Any], names: Sequence[str]
+) -> tuple[Any, list[torch.Tensor]]:
+    """Returns a module's outputs under clone semantics, and what some of its tensors are after the run.
+
+    Args:
+        module: As for `reference`; its buffers are the same afterwards, so every run starts from the same state.
+        args: Positional arguments of forward; not modified.
+        names: Qualified names of buffers or parameters.
+
+    Raises:
+        ValidationError: The module raised.
+    """
+
+    def call(*inputs: Any) -> tuple[Any, list[torch.Tensor]]:
+        outputs = module(*inputs)
+        return outputs, [_tensor(module, name).detach() for name in names]
+
+    outputs: tuple[Any, list[torch.Tensor]] = _run(module, args, CloneSemantics, call)[0]
+    return outputs
 
 
 def find_overlaps(module: torch.nn.Module, args: Sequence[Any]) -> tuple[Overlap, ...]:
@@ -156,6 +186,12 @@ def _run(
         ) from error
     finally:
         snapshot.restore()
+
+
+def _tensor(module: torch.nn.Module, name: str) -> torch.Tensor:
+    owner, _, attribute = name.rpartition(".")
+    tensor: torch.Tensor = getattr(module.get_submodule(owner), attribute)
+    return tensor
 
 
 def _tracked(module: torch.nn.Module) -> tuple[Callable[[], Line], Callable[..., Any]]:

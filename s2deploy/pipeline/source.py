@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from s2deploy.specs import Dim, TensorSpec
@@ -27,6 +28,7 @@ class Prepared:
         writes: In-place writes or scatter nodes the source has.
         overlaps: Its overlapping in-place operations.
         eager_difference: How far eager PyTorch is off; None where nothing overlaps.
+        state: The buffer or parameter for each output that is a new value of one.
         open_dims: Dimensions nobody gave a range for.
         remarks: What the user should know.
     """
@@ -39,5 +41,6 @@ class Prepared:
     writes: int
     overlaps: tuple[Overlap, ...] = ()
     eager_difference: float | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
     open_dims: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

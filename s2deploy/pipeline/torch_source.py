@@ -24,20 +24,25 @@ if TYPE_CHECKING:
 _OVERLAPPING = 3
 
 
-def torch_side(module: torch.nn.Module, specs: Sequence[TensorSpec], outputs: Sequence[str]) -> Callable[[Feed], Feed]:
+def torch_side(
+    module: torch.nn.Module, specs: Sequence[TensorSpec], outputs: Sequence[str], state: Mapping[str, str]
+) -> Callable[[Feed], Feed]:
     """Returns a function that runs a module under clone semantics.
 
     Args:
         module: A module in eval mode.
         specs: Its inputs in forward's order.
-        outputs: Names for its output tensors, in the order torch flattens them.
+        outputs: Names for its output tensors, in the order torch flattens them, and for the new values of its state.
+        state: The buffer or parameter for each output that is a new value of one.
     """
     from torch.utils import _pytree as pytree
 
-    from s2deploy.overlap import reference
+    from s2deploy.overlap import reference_with_state
+
+    changed = [state[name] for name in outputs if name in state]
 
     def run(feed: Feed) -> Feed:
-        leaves = pytree.tree_leaves(reference(module, arguments(feed, specs)))
+        leaves = pytree.tree_leaves(reference_with_state(module, arguments(feed, specs), changed))
         arrays = [from_torch(leaf) for leaf in leaves if hasattr(leaf, "detach")]
         return dict(zip(outputs, arrays, strict=True))
 
@@ -63,7 +68,7 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         ValidationError: The model raised in forward.
         ExportError: The model cannot be captured or translated.
     """
-    from s2deploy.exporter import check_program, to_onnx
+    from s2deploy.exporter import check_program, check_state, state_of, state_remarks, to_onnx
     from s2deploy.exporter.translate import OPSETS
     from s2deploy.pipeline.writes import count_writes
 
@@ -75,6 +80,7 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
     assert module is not None  # only an ONNX source has none
     if loaded.program is not None:
         check_program(loaded.program, specs)
+        check_state(loaded.program)
     else:
         _check_arity(module, specs)
     overlaps, difference = _report_overlaps(module, specs, reporter)
@@ -86,17 +92,20 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
     with reporter.stage("translate", "translating to ONNX") as stage:
         model = to_onnx(program, specs, opset=opset)
         stage.detail = f"opset {opset}, {count_nodes(model)} nodes, {count_scatters(model)} scatters"
+        stage.notes += state_remarks(model)
     names = [str(value.name) for value in model.graph.outputs]
+    state = state_of(model)
     return Prepared(
         model=model,
         specs=tuple(specs),
         ranges=named_dims(specs),
-        reference=torch_side(module, specs, names),
+        reference=torch_side(module, specs, names, state),
         reference_name="PyTorch under clone semantics",
         writes=writes,
         overlaps=overlaps,
         eager_difference=difference,
-        remarks=remarks,
+        state=state,
+        remarks=(*remarks, *state_remarks(model)),
     )
 
 

@@ -98,4 +98,4 @@ def _reference(loaded: Loaded, metadata: Metadata, artifact: Path) -> Side:
     assert loaded.module is not None  # only an ONNX source has none
     with load_session(artifact) as session:
         outputs = [output.name for output in session.outputs]
-    return torch_side(loaded.module, metadata.inputs, outputs)
+    return torch_side(loaded.module, metadata.inputs, outputs, metadata.state)
