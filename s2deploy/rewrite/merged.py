@@ -120,7 +120,10 @@ Table: TypeAlias = "Tiling | Merged"
 
 
 def simplest(tensor: Merged) -> Table:
-    """Returns a tensor as a tiling where no axis of it is merged any more."""
+    """Returns a tensor as a tiling where no axis of it is merged any more, or all elements are one number."""
+    root = tensor.tiling.root
+    if isinstance(root, Ramp) and root.is_constant:
+        return Tiling.of(Ramp(root.base, (0,) * tensor.rank), tensor.shape)
     return tensor.tiling if all(count == 1 for count in tensor.counts) else tensor
 
 

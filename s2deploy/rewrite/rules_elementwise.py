@@ -9,7 +9,7 @@ Preserves the value exactly. Source: the ONNX operator specifications, opset 11 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -56,15 +56,15 @@ def dividing(combine: Combine) -> Rule:
     def rule(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
         try:
             return plain(facts, node)
-        except NotMovementError:
+        except NotMovementError as refusal:
             left, right = (table(facts, value) for value in node.inputs)
             divisor = constant_ramp(right) if isinstance(right, Tiling) else None
             if divisor is None or not all(map(facts.is_integer, node.inputs)) or right.shape != (1,) * right.rank:
                 raise
-        try:
-            rows = _in_rows(left.expand(broadcast(facts.bounds, left.shape, right.shape)), divisor)
-        except StrideError as error:
-            raise NotMovementError(str(error)) from error
+            try:
+                rows = _in_rows(left.expand(broadcast(facts.bounds, left.shape, right.shape)), divisor)
+            except StrideError:
+                raise refusal from None
         by = Ramp(divisor, (0,) * rows.tiling.rank)
         shape = rows.tiling.shape
 
@@ -282,6 +282,21 @@ def require_ramp(content: Content, _: Shape) -> Ramp:
     if not isinstance(content, Ramp):
         raise NotMovementError("arithmetic on values that are computed at run time")
     return content
+
+
+def constant_parts(origin: Shape, shape: Shape, ramp: Ramp) -> Iterator[tuple[Shape, Shape, Coord]]:
+    """Yields the boxes within which a ramp is one number: rows where it varies along one short axis."""
+    varying = [axis for axis, step in enumerate(ramp.steps) if step]
+    if not varying:
+        yield origin, shape, ramp.base
+        return
+    axis = varying[0]
+    size = shape[axis]
+    if len(varying) > 1 or not isinstance(size, int) or size > _MOST_ELEMENTS:
+        raise NotMovementError("the condition is not known")
+    for row in range(size):
+        place = (*origin[:axis], origin[axis] + row, *origin[axis + 1 :])
+        yield place, (*shape[:axis], 1, *shape[axis + 1 :]), ramp.base + ramp.steps[axis] * row
 
 
 def _flag(verdict: bool, box: Shape) -> Ramp:

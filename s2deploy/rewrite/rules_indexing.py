@@ -9,7 +9,7 @@ Source: the ONNX operator specifications; duplicate indices have no defined orde
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import onnx_ir as ir
@@ -19,6 +19,7 @@ from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
+from s2deploy.rewrite.rules_elementwise import constant_parts
 from s2deploy.rewrite.rules_merged import unflattened
 from s2deploy.rewrite.rules_movement import broadcast, int_attribute
 from s2deploy.rewrite.strides import Interleaved, StrideError, assign
@@ -49,7 +50,7 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
             # Indices such as [1, -1] look like a ramp that leaves the tensor; one by one they do not.
             if len(shape) != 1:
                 raise
-            rows = _constant_parts(origin, shape, known_ramp(content))
+            rows = constant_parts(origin, shape, known_ramp(content))
             parts += [_gathered(facts, data, axis, Ramp(base, (0,)), size) for _, size, base in rows]
     return [parts[0] if len(parts) == 1 else concat(axis, parts)]
 
@@ -243,27 +244,12 @@ def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     shape = broadcast(facts.bounds, condition.shape, chosen.shape, other.shape)
     chosen, result = chosen.expand(shape), other.expand(shape)
     for outer, box, content in condition.expand(shape).boxes():
-        for origin, size, flag in _constant_parts(outer, box, known_ramp(content)):
+        for origin, size, flag in constant_parts(outer, box, known_ramp(content)):
             if flag not in (0, 1):
                 raise NotMovementError("the condition is not known")
             if flag == 1:
                 result = result.write(facts.bounds, origin, chosen.box(facts.bounds, origin, size))
     return [result]
-
-
-def _constant_parts(origin: Shape, shape: Shape, ramp: Ramp) -> Iterator[tuple[Shape, Shape, Coord]]:
-    """Yields the boxes within which a ramp is one number: rows where it varies along one short axis."""
-    varying = [axis for axis, step in enumerate(ramp.steps) if step]
-    if not varying:
-        yield origin, shape, ramp.base
-        return
-    axis = varying[0]
-    size = shape[axis]
-    if len(varying) > 1 or not isinstance(size, int) or size > _MOST_MASK_BOXES:
-        raise NotMovementError("the condition is not known")
-    for row in range(size):
-        place = (*origin[:axis], origin[axis] + row, *origin[axis + 1 :])
-        yield place, (*shape[:axis], 1, *shape[axis + 1 :]), ramp.base + ramp.steps[axis] * row
 
 
 def _require_plain(node: ir.Node) -> None:

@@ -20,7 +20,7 @@ from s2deploy.rewrite.facts import Interpretation, Rule
 from s2deploy.rewrite.merged import Merged, Table, simplest
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
-from s2deploy.rewrite.rules_elementwise import require_ramp, scaled
+from s2deploy.rewrite.rules_elementwise import constant_parts, require_ramp, scaled
 from s2deploy.rewrite.rules_merged import table
 from s2deploy.rewrite.rules_movement import int_attribute
 from s2deploy.rewrite.tree import Cut, Node
@@ -142,9 +142,13 @@ def negate(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
 
 
 def not_(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
-    """``Not(x)``."""
-    one = table(facts, node.inputs[0])
-    return [one.map(lambda content, _: _flag(content, facts.bounds, invert=True))]
+    """``Not(x)``: of 0 and 1, what is left to 1."""
+    data = table(facts, node.inputs[0])
+    return [data.map(lambda content, box: _left_to_one(require_ramp(content, box)))]
+
+
+def _left_to_one(flags: Ramp) -> Ramp:
+    return Ramp(1 - flags.base, tuple(-step for step in flags.steps))
 
 
 def reduce_to_one(combine: Callable[[Bounds, Coord, Coord], Coord]) -> Rule:
@@ -171,7 +175,11 @@ def reduce_to_one(combine: Callable[[Bounds, Coord, Coord], Coord]) -> Rule:
 def non_zero(facts: Interpretation, node: ir.Node) -> Sequence[Table]:
     """``NonZero(x)`` where runs along the axes mark what is not zero: their positions, one axis a row."""
     data = facts.tiling(node.inputs[0])
-    marked = [(origin, box) for origin, box, content in data.boxes() if _is_marked(facts.bounds, content)]
+    marked: list[tuple[Shape, Shape]] = []
+    for origin, box, content in data.boxes():
+        for place, part, number in constant_parts(origin, box, require_ramp(content, box)):
+            if _truth(facts.bounds, Ramp(number, ())).base == 1:
+                marked.append((place, part))
     if not marked:
         return [Tiling.of(Ramp(0, (0, 0)), (data.rank, 0))]
     runs = [list(dict.fromkeys((origin[t], box[t]) for origin, box in marked)) for t in range(data.rank)]
@@ -194,10 +202,6 @@ def _total(sizes: Iterable[Coord]) -> Coord:
     return total
 
 
-def _is_marked(bounds: Bounds, content: Content) -> bool:
-    return _truth(bounds, content).base == 1
-
-
 def _vector(sizes: Sequence[Coord]) -> Tiling:
     if not sizes:
         return Tiling.of(Ramp(0, (0,)), (0,))
@@ -206,11 +210,6 @@ def _vector(sizes: Sequence[Coord]) -> Tiling:
 
 def _boolean(verdict: bool, like: Ramp) -> Ramp:
     return Ramp(int(verdict), (0,) * len(like.steps))
-
-
-def _flag(content: Content, bounds: Bounds, *, invert: bool) -> Ramp:
-    ramp = _truth(bounds, content)
-    return Ramp(1 - ramp.base, ramp.steps) if invert else ramp
 
 
 def _truth(bounds: Bounds, content: Content) -> Ramp:
