@@ -5,6 +5,7 @@ The user's dimension names replace the file's in the whole graph, so that a rang
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from s2deploy.specs import DTYPES, Dim, TensorSpec, named_dims
 
 _BATCHES = (2, 1)
 _SIZES = (8, 16, 32, 64, 128, 224, 256, 512)
+_MOST_ELEMENTS = 1 << 24  # of all inputs at a size that is only tried
 
 Runs = Callable[[Sequence[TensorSpec], Mapping[str, int]], bool]
 """Tells whether the original model runs at the given sizes of its named dimensions."""
@@ -211,7 +213,13 @@ def _find_sizes(
         return {name: batch if name in leading else other for name in names}
 
     known = {name: dim.opt for name, dim in declared.items()}
+
+    def elements(at: Mapping[str, int]) -> int:
+        return sum(math.prod(at.get(str(dim.name), dim.opt) for dim in spec.dims) for spec in specs)
+
     for batch, other in product(_BATCHES, _SIZES):
+        if other > _SIZES[0] and elements(known | sizes(batch, other)) > _MOST_ELEMENTS:
+            continue
         if runs(specs, known | sizes(batch, other)):
             steps = sizes(1, other) if runs(specs, known | sizes(batch + 1, 2 * other)) else dict.fromkeys(names, 0)
             return {
