@@ -299,7 +299,7 @@ class Interpretation(Shapes):
                 self._interleaved[value] = tiling
             else:
                 self._tilings[value] = tiling
-            self._shapes[value] = tiling.shape
+            self.learn(value, tiling.shape)
             dtype = element_type(node) if value.type is None else None
             if dtype is not None:
                 value.type = ir.TensorType(dtype)

@@ -82,7 +82,18 @@ class Shapes:
                 other = annotated[axis] if annotated is not None and len(annotated) == len(inferred) else -1
                 size = self.unknown_dimension(smallest) if other == -1 or _is_generated(other) else other
             known.append(size)
-        self._shapes[value] = tuple(known)
+        self.learn(value, tuple(known))
+
+    def learn(self, value: ir.Value, shape: Shape) -> None:
+        """Records the shape a value has, and takes back what the file says of it where that is something else."""
+        self._shapes[value] = shape
+        if value.shape is None or self._fixed:
+            return
+        stated = self._annotated(value) or ()
+        if len(stated) != len(shape) or any(
+            isinstance(old, int) and old != new for old, new in zip(stated, shape, strict=True)
+        ):
+            value.shape = ir.Shape([size if isinstance(size, int) else None for size in shape])
 
     def state_shape(self, value: ir.Value, shape: Shape) -> None:
         """Records the shape of a source that is known better than inference would know it."""
@@ -97,10 +108,11 @@ class Shapes:
         return dimension(name)
 
     def infer(self, node: ir.Node) -> None:
-        """Records the shapes of a node's outputs, as far as they can be known."""
-        missing = [value for value in node.outputs if value.name and not _is_fixed(value)]
-        if not missing:
-            return
+        """Records the shapes of a node's outputs, as far as they can be known.
+
+        What the file says of them counts only where inference knows nothing: whoever edits the sizes of a model's
+        inputs tends to leave the sizes of all other values as they were.
+        """
         inferred = self._inferred(node)
         for value in node.outputs:
             dtype, shape = inferred.get(value.name or "", (None, None))
@@ -146,9 +158,9 @@ class Shapes:
         }
 
     def _annotated(self, value: ir.Value) -> Shape | None:
+        if value.const_value is not None and not value.is_graph_input():
+            return tuple(np.shape(value.const_value))
         if value.shape is None:
-            if value.const_value is not None and not value.is_graph_input():
-                return tuple(np.shape(value.const_value))
             return None
         sizes: list[Coord] = []
         for size in value.shape:
@@ -175,10 +187,6 @@ def element_type(node: ir.Node) -> ir.DataType | None:
         producer = model.producer() if model is not None else None
         model = producer.inputs[0] if producer is not None else None
     return None if model is None else model.dtype
-
-
-def _is_fixed(value: ir.Value) -> bool:
-    return value.dtype is not None and value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
 def _shape(proto: onnx.TypeProto) -> Shape:
