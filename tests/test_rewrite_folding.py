@@ -31,7 +31,7 @@ def test_weights_keep_their_names() -> None:
         {"w": weights(16, 32)},
     )
     result, _ = check(model)
-    assert [tensor.name for tensor in result.graph.initializer][0] == "w"
+    assert next(tensor.name for tensor in result.graph.initializer) == "w"
     assert op_types(result) == {"Mul": 1, "MatMul": 1}
 
 

@@ -101,7 +101,7 @@ def test_a_step_need_not_divide_the_axis(size: int) -> None:
     p = Program((2, size))
     keep, third = slice(None), slice(0, None, 3)
     z = p.write("x", p.shape, (keep, third), p.add("Neg", p.read("x", keep, third)))
-    result, report = check(p.model(z, p.shape))
+    _, report = check(p.model(z, p.shape))
     assert report.scatters_after == 0
     assert report.nodes_after <= 12
 

@@ -17,6 +17,7 @@ from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.movement import Rewrite, compose_movement
+from s2deploy.rewrite.multiples import factored, part_of
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
@@ -135,16 +136,21 @@ def rewrite(
             hint="convert it first: onnx.version_converter.convert_version(model, 17)",
         )
     dims = ranges or {}
+    multiples = {name: dim.multiple for name, dim in dims.items() if dim.multiple > 1}
     report = RewriteReport(nodes_before=count_nodes(model), scatters_before=count_scatters(model))
+    parts = {part_of(name, multiple): (dims[name], multiple) for name, multiple in multiples.items()}
     context = Context(
-        {name: (dim.min, dim.max) for name, dim in dims.items()},
-        {name: dim.opt for name, dim in dims.items()},
+        {name: (dim.min, dim.max) for name, dim in dims.items()}
+        | {name: (dim.min // multiple, dim.max // multiple) for name, (dim, multiple) in parts.items()},
+        {name: dim.opt for name, dim in dims.items()}
+        | {name: dim.opt // multiple for name, (dim, multiple) in parts.items()},
         report,
         frozenset(model.graph.initializers),
     )
     shown = faces(model.graph)
-    for run in passes:
-        run(model, context)
+    with factored(model.graph, multiples):
+        for run in passes:
+            run(model, context)
     common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)

@@ -90,13 +90,7 @@ def names(coord: Coord) -> set[str]:
     return set() if isinstance(coord, int) else {name for monomial, _ in coord.terms for name in monomial}
 
 
-def sole_name(coord: Poly) -> str | None:
-    """Returns the name of a coordinate that is one named dimension and nothing else."""
-    (monomial, factor), *others = coord.terms
-    return monomial[0] if not others and factor == 1 and len(monomial) == 1 else None
-
-
-def substituted(coord: Coord, sizes: Mapping[str, int]) -> Coord:
+def substituted(coord: Coord, sizes: Mapping[str, Coord]) -> Coord:
     """Returns a coordinate with some named dimensions replaced by their sizes."""
     if isinstance(coord, int) or not sizes:
         return coord
@@ -109,10 +103,10 @@ def substituted(coord: Coord, sizes: Mapping[str, int]) -> Coord:
     return total
 
 
-def _size_of(name: str, sizes: Mapping[str, int]) -> Coord:
+def _size_of(name: str, sizes: Mapping[str, Coord]) -> Coord:
     if name in sizes:
         return sizes[name]
-    quotient = _quotient(name)
+    quotient = quotient_of(name)
     if quotient is None or not names(quotient[0]) & set(sizes):
         return dimension(name)
     return floor_divide(substituted(quotient[0], sizes), quotient[1])
@@ -278,7 +272,7 @@ class Bounds:
         if name not in self._ranges:
             # A dimension is at least 1; the quotient of two sizes need not be.
             self._ranges[name] = (0 if "//" in name else 1, None)
-            quotient = _quotient(name)
+            quotient = quotient_of(name)
             if quotient is not None:
                 low, high = self.interval(quotient[0])
                 divisor = quotient[1]
@@ -294,12 +288,26 @@ def _decisive_range(difference: Coord) -> str:
     terms = dict(_terms(difference))
     constant = terms.pop((), 0)
     involved = sorted(names(difference))
+    for name in involved:
+        whole, multiple = _multiple(name)
+        if multiple != 1:
+            return f"{whole}; declare that it is a multiple, {whole}=MIN..MAX/{multiple}"
     if len(terms) == 1 and len(involved) == 1:
         ((monomial, factor),) = terms.items()
         if len(monomial) == 1:
             threshold = -(constant // factor) if factor > 0 else constant // -factor + 1
             return f"{involved[0]}; declare a range of {threshold} or more"
     return f"{', '.join(involved)}; declare ranges that decide it"
+
+
+def _multiple(name: str) -> tuple[str, int]:
+    """Returns the dimension that a quotient divides and by how much; 1 where a name is no quotient of one."""
+    quotient = quotient_of(name)
+    involved = sorted(names(quotient[0])) if quotient is not None else []
+    if quotient is None or len(involved) != 1:
+        return name, 1
+    whole, multiple = _multiple(involved[0])
+    return whole, multiple * quotient[1]
 
 
 def _terms(coord: Coord) -> tuple[tuple[Monomial, int], ...]:
@@ -333,7 +341,7 @@ def _from_ast(node: ast.expr) -> Coord:
     return dimension(ast.unparse(node))
 
 
-def _quotient(name: str) -> tuple[Coord, int] | None:
+def quotient_of(name: str) -> tuple[Coord, int] | None:
     """Splits the opaque name that `floor_divide` gives into numerator and positive integer divisor."""
     try:
         node = ast.parse(name, mode="eval").body

@@ -19,7 +19,6 @@ from s2deploy.rewrite.coordinates import (
     Coord,
     Interval,
     UndecidedError,
-    sole_name,
 )
 from s2deploy.rewrite.merged import Merged, Movement, View
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
@@ -198,16 +197,15 @@ class Interpretation(Shapes):
         """Returns the source that is a value in another shape."""
         return self._views.setdefault((value, shape), View(value, shape))
 
-    def dimensions(self) -> dict[str, tuple[ir.Value, int]]:
-        """Returns, for every named dimension, the first value and axis whose size it is; inputs come first."""
-        found: dict[str, tuple[ir.Value, int]] = {}
+    def dimensions(self) -> dict[Coord, tuple[ir.Value, int]]:
+        """Returns, for every size that depends on a dimension, the first value and axis with it; inputs come first."""
+        found: dict[Coord, tuple[ir.Value, int]] = {}
         computed = (value for node in self.graph if node not in self.moved for value in node.outputs)
         for value in (*self.graph.inputs, *computed):
             shape = None if value.is_initializer() else self.known_shape(value)
             for axis, size in enumerate(shape or ()):
-                name = None if isinstance(size, int) else sole_name(size)
-                if name is not None:
-                    found.setdefault(name, (value, axis))
+                if not isinstance(size, int):
+                    found.setdefault(size, (value, axis))
         return found
 
     def local(self, node: ir.Node) -> Sequence[Movement]:

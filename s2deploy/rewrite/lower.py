@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.constants import Array, array_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide, names
+from s2deploy.rewrite.coordinates import Bounds, Coord, dimension, divide, floor_divide, quotient_of
 from s2deploy.rewrite.expressions import (
     Concat,
     DepthToSpace,
@@ -48,10 +48,10 @@ class Lowering:
     Args:
         graph: The graph that receives nodes and initializers.
         bounds: What is known of the named dimensions.
-        dimensions: For every named dimension a value and an axis that has it.
+        dimensions: A value and an axis that has it, for sizes that depend on named dimensions.
     """
 
-    def __init__(self, graph: ir.Graph, bounds: Bounds, dimensions: Mapping[str, tuple[ir.Value, int]]) -> None:
+    def __init__(self, graph: ir.Graph, bounds: Bounds, dimensions: Mapping[Coord, tuple[ir.Value, int]]) -> None:
         self._graph = graph
         self._bounds_of_sizes = bounds
         self._substituted: dict[ir.Value, ir.Value] = {}
@@ -217,31 +217,60 @@ class Lowering:
 
     def _size(self, coord: Coord) -> ir.Value:
         """Returns a coordinate as an int64 value of shape (1,), computed from the shapes of existing values."""
-        assert not isinstance(coord, int)
-        for name in names(coord):
-            self._require_earlier(name)
         if coord not in self._sizes:
-            total: ir.Value | None = None
-            for monomial, factor in sorted(coord.terms, key=lambda term: not term[0]):
-                term = None if factor == 1 and monomial else self._vector([factor])
-                for name in monomial:
-                    term = self._combined("Mul", term, self._dimension(name))
-                assert term is not None
-                total = self._combined("Add", total, term)
-            assert total is not None
-            self._sizes[coord] = total
+            self._sizes[coord] = self._measured(coord) or self._computed(coord)
         return self._sizes[coord]
+
+    def _measured(self, coord: Coord) -> ir.Value | None:
+        """Returns the size of an axis that has it and is computed before the nodes that are being added."""
+        if not self._is_measurable(coord):
+            return None
+        value, axis = self._dimensions[coord]
+        if self._opset >= 15:
+            return self._add("Shape", [value], ir.DataType.INT64, (1,), start=axis, end=axis + 1)
+        sizes = self._add("Shape", [value], ir.DataType.INT64, (len(value.shape or ()),))
+        return self._add("Gather", [sizes, self._vector([axis])], ir.DataType.INT64, (1,), axis=0)
+
+    def _is_measurable(self, coord: Coord) -> bool:
+        if coord not in self._dimensions or self._before is None:
+            return False
+        producer = self._dimensions[coord][0].producer()
+        return producer is None or self._position[producer] < self._position[self._before]
+
+    def _computed(self, coord: Coord) -> ir.Value:
+        assert not isinstance(coord, int)
+        total: ir.Value | None = None
+        for monomial, factor in sorted(coord.terms, key=lambda term: not term[0]):
+            term = None if factor == 1 and monomial else self._vector([factor])
+            for name in monomial:
+                term = self._combined("Mul", term, self._dimension(name))
+            assert term is not None
+            total = self._combined("Add", total, term)
+        assert total is not None
+        return total
+
+    def _dimension(self, name: str) -> ir.Value:
+        """Returns a named dimension: measured, or as the quotient that its name or a measured multiple of it says."""
+        key = dimension(name)
+        found = self._sizes.get(key) or self._measured(key)
+        if found is None:
+            multiple, whole = self._multiple_of(name) or quotient_of(name) or (None, 1)
+            if multiple is None:
+                raise CannotLowerError(f"no value known by then has the size {name}")
+            found = self._add("Div", [self._vector([multiple]), self._vector([whole])], ir.DataType.INT64, (1,))
+        self._sizes[key] = found
+        return found
+
+    def _multiple_of(self, name: str) -> tuple[Coord, int] | None:
+        """Returns a size that is so many times a named dimension, and how many times."""
+        for coord in self._dimensions:
+            count = divide(coord, dimension(name))
+            if isinstance(count, int) and count > 0 and self._is_measurable(coord):
+                return coord, count
+        return None
 
     def _combined(self, op_type: str, left: ir.Value | None, right: ir.Value) -> ir.Value:
         return right if left is None else self._add(op_type, [left, right], ir.DataType.INT64, (1,))
-
-    def _require_earlier(self, name: str) -> None:
-        """Checks that a value with a named dimension is computed before the nodes that are being added."""
-        if name in self._dimensions and self._before is not None:
-            producer = self._dimensions[name][0].producer()
-            if producer is None or self._position[producer] < self._position[self._before]:
-                return
-        raise CannotLowerError(f"no value known by then has the size {name}")
 
     def forget(self) -> None:
         """Starts over with nothing computed, for nodes in front of those added so far."""
@@ -251,13 +280,6 @@ class Lowering:
     def position(self, node: ir.Node) -> int:
         """Returns where a node of the original graph stands."""
         return self._position[node]
-
-    def _dimension(self, name: str) -> ir.Value:
-        value, axis = self._dimensions[name]
-        if self._opset >= 15:
-            return self._add("Shape", [value], ir.DataType.INT64, (1,), start=axis, end=axis + 1)
-        sizes = self._add("Shape", [value], ir.DataType.INT64, (len(value.shape or ()),))
-        return self._add("Gather", [sizes, self._vector([axis])], ir.DataType.INT64, (1,), axis=0)
 
     def _squeezed(self, scalar: ir.Value) -> ir.Value:
         if self._opset < 13:
