@@ -15,7 +15,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Ramp, Shape
-from s2deploy.rewrite.coordinates import Coord
+from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
@@ -26,6 +26,7 @@ from s2deploy.rewrite.strides import Interleaved, StrideError, assign
 from s2deploy.rewrite.tree import count_boxes
 
 Movement: TypeAlias = "Tiling | Interleaved"
+Place: TypeAlias = "tuple[Shape, Shape, list[Ramp]]"
 Write: TypeAlias = "tuple[list[Coord], list[int], Movement]"
 
 _MOST_WRITES = 8192
@@ -96,7 +97,7 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
         indices.slice(facts.bounds, indices.rank - 1, j, 1).drop_axes([indices.rank - 1]) for j in range(depth)
     ]
     shape = facts.shape(node.inputs[0])
-    boxes = refined(facts, components)
+    boxes = _rows_apart(refined(facts, components), shape)
 
     def writes(updates: Movement) -> list[Write]:
         rest = updates.shape[indices.rank - 1 :]
@@ -109,10 +110,10 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     return [_assigned(facts, node, writes, apart)]
 
 
-def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[Shape, Shape, list[Ramp]]]:
+def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[Place]:
     """Returns the boxes within which every component of the indices is one ramp."""
     first, *others = components
-    found: list[tuple[Shape, Shape, list[Ramp]]] = []
+    found: list[Place] = []
     for origin, shape, content in few_boxes(first):
         ramp = known_ramp(content)
         if not others:
@@ -127,6 +128,33 @@ def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[tuple[S
             place = tuple(a + b for a, b in zip(origin, offset, strict=True))
             found.append((place, part, [Ramp(base, steps), *ramps]))
     return found
+
+
+def _rows_apart(boxes: Sequence[Place], data: Shape) -> list[Place]:
+    """Returns the boxes with pairs of rows that no regular step leads to as two boxes.
+
+    Any two numbers look like a ramp; a step that does not divide the axis, or is one of several, is none.
+    """
+    found: list[Place] = []
+    for origin, size, ramps in boxes:
+        axis = None
+        for ramp, total in zip(ramps, data, strict=False):
+            for t, step in enumerate(ramp.steps):
+                if size[t] == 2 and step not in (-1, 0, 1) and (len(boxes) > 1 or divide(total, step) is None):
+                    axis = t
+        if axis is None:
+            found.append((origin, size, ramps))
+            continue
+        one = (*size[:axis], 1, *size[axis + 1 :])
+        for row in range(2):
+            place = (*origin[:axis], origin[axis] + row, *origin[axis + 1 :])
+            found += _rows_apart([(place, one, [_row(ramp, axis, row) for ramp in ramps])], data)
+    return found
+
+
+def _row(ramp: Ramp, axis: int, row: int) -> Ramp:
+    steps = (*ramp.steps[:axis], 0, *ramp.steps[axis + 1 :])
+    return Ramp(ramp.base + ramp.steps[axis] * row, steps)
 
 
 def _write(facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Shape, update: Movement) -> Write:

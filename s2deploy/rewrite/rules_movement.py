@@ -17,7 +17,8 @@ from s2deploy.rewrite.merged import Movement
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
 
-_LARGEST = 1 << 62
+# Exporters write 2**63 - 1, 2**31 - 1 or 10**9 for the end of an axis whose size they do not know.
+_NO_SIZE = 10**9
 _ENDS = ((1 << 31) - 1, (1 << 63) - 1)
 
 
@@ -271,9 +272,9 @@ def _pad_value(facts: Interpretation, node: ir.Node) -> Tiling:
 
 def _clamped(bounds: Bounds, total: Coord, position: Coord, low: Coord, high: Coord) -> Coord:
     if isinstance(position, int):
-        if position >= _LARGEST:
+        if position >= _NO_SIZE and not isinstance(total, int):
             return high
-        if position <= -_LARGEST:
+        if position <= -_NO_SIZE and not isinstance(total, int):
             return low
     if not bounds.require_at_most(0, position):
         position = position + total

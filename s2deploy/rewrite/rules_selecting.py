@@ -17,6 +17,7 @@ from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
+from s2deploy.rewrite.rules_elementwise import constant_parts
 from s2deploy.rewrite.rules_indexing import few_boxes, inside, known_ramp, refined, require_inside
 from s2deploy.rewrite.rules_movement import int_attribute, ints_attribute
 
@@ -100,12 +101,12 @@ def compress(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     axis = int_attribute(node, "axis", 0) % data.rank
     parts = [data.slice(facts.bounds, axis, 0, 0)]
     for origin, box, content in few_boxes(condition):
-        ramp = known_ramp(content)
-        if not ramp.is_constant or ramp.base not in (0, 1):
-            raise NotMovementError("the condition is not known")
-        if ramp.base == 1:
-            require_inside(facts, origin[0], box[0], data.shape[axis])
-            parts.append(data.slice(facts.bounds, axis, origin[0], box[0]))
+        for place, size, flag in constant_parts(origin, box, known_ramp(content)):
+            if flag not in (0, 1):
+                raise NotMovementError("the condition is not known")
+            if flag == 1:
+                require_inside(facts, place[0], size[0], data.shape[axis])
+                parts.append(data.slice(facts.bounds, axis, place[0], size[0]))
     return [concat(axis, parts)]
 
 
