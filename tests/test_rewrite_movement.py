@@ -151,8 +151,8 @@ def test_a_rewrite_names_what_it_replaced() -> None:
 
 STAYING = {
     "the indices are computed at run time": ("(float[4,3] x, int64[1,1] i, float[1,3] u)", "", ints(0)),
-    "it reduces with add": ("(float[4,3] x, float[1,3] u)", '<reduction="add">', np.array([[1]])),
-    "it reduces with mul": ("(float[4,3] x, float[1,3] u)", '<reduction="mul">', np.array([[1]])),
+    "it reduces with max": ("(float[4,3] x, float[1,3] u)", '<reduction="max">', np.array([[1]])),
+    "it reduces with min": ("(float[4,3] x, float[1,3] u)", '<reduction="min">', np.array([[1]])),
     "the indices name positions twice": ("(float[4,3] x, float[2,3] u)", "", np.array([[1], [1]])),
     "twice or along a diagonal": ("(float[4,3] x, float[3] u)", "", np.array([[0, 0], [1, 1], [2, 2]])),
 }

@@ -22,6 +22,7 @@ from s2deploy.rewrite.outputs import faces, remove_identities, restore
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
 from s2deploy.rewrite.rules import SCATTERS
+from s2deploy.rewrite.scatter_reductions import expand_reductions
 from s2deploy.specs import Dim
 
 __all__ = ["DEFAULT_PASSES", "Refusal", "Rewrite", "RewriteReport", "count_nodes", "count_scatters", "rewrite"]
@@ -105,6 +106,12 @@ def fix_targets(model: ir.Model, context: Context) -> None:
     fix_reshape_targets(model.graph, context.ranges)
 
 
+def reduce(model: ir.Model, context: Context) -> None:
+    """Turns scatters that add or multiply at known positions into arithmetic; see `scatter_reductions.py`."""
+    context.report.rewrites += expand_reductions(model.graph, context.ranges)
+    common.RemoveUnusedNodesPass()(model)
+
+
 def clean_up(model: ir.Model, _: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     common.RemoveUnusedNodesPass()(model)
@@ -113,7 +120,7 @@ def clean_up(model: ir.Model, _: Context) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
-DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, compose, clean_up)
+DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
 
 
 def rewrite(

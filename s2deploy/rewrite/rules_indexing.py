@@ -28,6 +28,7 @@ from s2deploy.rewrite.tree import count_boxes
 Movement: TypeAlias = "Tiling | Interleaved"
 Place: TypeAlias = "tuple[Shape, Shape, list[Ramp]]"
 Write: TypeAlias = "tuple[list[Coord], list[int], Movement]"
+Writes: TypeAlias = "Callable[[Movement], Sequence[Write]]"
 
 _MOST_WRITES = 8192
 _MOST_MASK_BOXES = 64
@@ -80,6 +81,11 @@ def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape:
 def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
     _require_plain(node)
+    return [_assigned(facts, node, *_writes_nd(facts, node))]
+
+
+def _writes_nd(facts: Interpretation, node: ir.Node) -> tuple[Writes, Tiling | None]:
+    """Returns what a ScatterND writes where, and what it writes if that had to be taken apart."""
     indices = facts.tiling(node.inputs[1])
     flattened = facts.merged(node.inputs[1])
     apart: Tiling | None = None
@@ -89,7 +95,7 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
         apart = unflattened(facts, node.inputs[2], (*indices.shape[:-1], *rest))
         facts.absorb(node.inputs[1], node)
     if 0 in indices.shape[:-1]:
-        return [facts.tiling(node.inputs[0])]
+        return (lambda _: []), apart
     depth = indices.shape[-1]
     if not isinstance(depth, int):
         raise NotMovementError("the depth of the indices is not known")
@@ -107,7 +113,7 @@ def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
             for origin, size, ramps in boxes
         ]
 
-    return [_assigned(facts, node, writes, apart)]
+    return writes, apart
 
 
 def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[Place]:
@@ -192,11 +198,16 @@ def _write(facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Sha
 def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterElements(data, indices, updates, axis)`` whose indices enumerate slices along the axis."""
     _require_plain(node)
+    return [_assigned(facts, node, _writes_elements(facts, node))]
+
+
+def _writes_elements(facts: Interpretation, node: ir.Node) -> Writes:
+    """Returns what a ScatterElements writes where."""
     data = facts.shape(node.inputs[0])
     indices = facts.tiling(node.inputs[1])
     axis = int_attribute(node, "axis", 0) % len(data)
     if 0 in indices.shape:
-        return [facts.tiling(node.inputs[0])]
+        return lambda _: []
     boxes = few_boxes(indices)
 
     def writes(updates: Movement) -> list[Write]:
@@ -216,7 +227,17 @@ def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Movement]
             found.append(([*origin[:axis], start, *origin[axis + 1 :]], steps, update))
         return found
 
-    return [_assigned(facts, node, writes)]
+    return writes
+
+
+def scattered(facts: Interpretation, node: ir.Node) -> list[Write]:
+    """Returns what a scatter writes where, in order, whether it reduces or not."""
+    apart: Tiling | None = None
+    if node.op_type == "ScatterND":
+        writes, apart = _writes_nd(facts, node)
+    else:
+        writes = _writes_elements(facts, node)
+    return list(writes(apart or facts.tiling(node.inputs[2])))
 
 
 def _forward(
@@ -234,7 +255,7 @@ def _forward(
 def _assigned(
     facts: Interpretation,
     node: ir.Node,
-    writes: Callable[[Movement], Sequence[Write]],
+    writes: Writes,
     apart: Tiling | None = None,
 ) -> Movement:
     """Returns the destination of a scatter after its assignments, in split form as far as steps split it already.
