@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2deploy.errors import ArtifactError, InputSpecError
+from s2deploy.errors import ArtifactError, InputSpecError, ValidationError
 from s2deploy.specs import Dim, TensorSpec, named_dims
 
 Array = npt.NDArray[Any]
@@ -49,9 +49,17 @@ def random_feed(specs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int
     """Returns random arrays for every input, the same ones for the same arguments.
 
     Floats come from N(0, 1), integers from 0..1, booleans are fair; `TensorSpec.value_range` replaces the first two.
+
+    Raises:
+        ValidationError: Arrays of these sizes do not fit into memory.
     """
     generator = np.random.default_rng(seed)
-    return {spec.name: _random_array(spec, spec.shape(sizes), generator) for spec in specs}
+    try:
+        return {spec.name: _random_array(spec, spec.shape(sizes), generator) for spec in specs}
+    except (MemoryError, ValueError) as error:  # numpy has both for what is too large
+        raise ValidationError(
+            f"inputs of these sizes do not fit into memory: {error}", hint="lower the largest sizes of --input"
+        ) from error
 
 
 def load_feed(path: Path) -> Feed:

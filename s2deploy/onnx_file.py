@@ -17,8 +17,8 @@ def read(path: Path) -> ir.Model:
     """Reads an ONNX file; weights in external data are mapped, not copied.
 
     Raises:
-        ArtifactError: The file is no readable ONNX model, or its external data is missing, too short or elsewhere
-            than in the model's folder.
+        ArtifactError: The file is no readable ONNX model, its nodes read what nothing computes or wait for each
+            other, or its external data is missing, too short or elsewhere than in the model's folder.
     """
     try:
         model = ir.load(path)
@@ -27,9 +27,11 @@ def read(path: Path) -> ir.Model:
         raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
     if not model.graph.outputs:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
-    for tensor in _weights(model):
+    for tensor in (*_weights(model), *_constants(model)):
         if isinstance(tensor, ir.ExternalTensor):
             _check_external(tensor, path)
+    for graph in (model.graph, *model.functions.values()):
+        _check_order(graph, path)
     return model
 
 
@@ -56,6 +58,51 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value
+
+
+def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in (model.graph, *model.functions.values()):
+        for node in graph.all_nodes():
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.TENSOR:
+                    yield attribute.as_tensor()
+
+
+def _check_order(graph: ir.Graph | ir.Function, path: Path) -> None:
+    """Checks that every value a node reads exists, and sorts the nodes if they are not in order."""
+    for node in graph.all_nodes():
+        for value in node.inputs:
+            if value is not None and not _exists(value):
+                raise ArtifactError(
+                    f"{path} is not a valid ONNX model: a {node.op_type} reads {value.name!r}, which nothing computes",
+                    hint=_HINT,
+                )
+    for value in graph.outputs:
+        if not _exists(value):
+            raise ArtifactError(
+                f"{path} is not a valid ONNX model: nothing computes its output {value.name!r}", hint=_HINT
+            )
+    if not _is_sorted(graph, set()):
+        try:
+            graph.sort()
+        except ValueError as error:
+            raise ArtifactError(f"{path} is not a valid ONNX model: its nodes form a cycle", hint=_HINT) from error
+
+
+def _exists(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
+
+
+def _is_sorted(graph: ir.Graph | ir.Function, computed: set[ir.Node]) -> bool:
+    for node in graph:
+        producers = (value.producer() for value in node.inputs if value is not None)
+        if not all(producer is None or producer in computed for producer in producers):
+            return False
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH and not _is_sorted(attribute.as_graph(), computed):
+                return False
+        computed.add(node)
+    return True
 
 
 def _check_external(tensor: ir.ExternalTensor, path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +23,7 @@ from fuzzing.trial import Verdict, trial
 _MEMORY_BYTES = 8 << 30
 _LIMITS_S = {"original": 10.0, "candidate": 30.0}
 _LIMIT_S = 20.0
+_PATIENCE = 10  # a stage may wait that many times longer than it may compute: for other processes, not for ever
 
 _KINDS = (*["backend"] * 6, *["fixture"] * 6, *["program"] * 5, *["small"] * 2, "corner")
 
@@ -81,10 +83,13 @@ class Worker:
     def _ask(self, key: str, skip: bool) -> tuple[str, Any]:
         """Returns the stage reached, and the verdicts or how the process ended."""
         self._pipe.send((key, skip))
-        stage = "mutate"
+        stage, began, computed = "mutate", time.monotonic(), self._computed_s()
         while True:
-            if not self._pipe.poll(_LIMITS_S.get(stage, _LIMIT_S)):
-                return stage, "takes too long"
+            if not self._pipe.poll(1):
+                limit = _LIMITS_S.get(stage, _LIMIT_S)
+                if self._computed_s() - computed > limit or time.monotonic() - began > _PATIENCE * limit:
+                    return stage, "takes too long"
+                continue
             try:
                 kind, said = self._pipe.recv()
             except (EOFError, OSError):
@@ -92,7 +97,15 @@ class Worker:
                 return stage, f"the process died ({self._process.exitcode})"
             if kind == "verdicts":
                 return stage, said
-            stage = said
+            stage, began, computed = said, time.monotonic(), self._computed_s()
+
+    def _computed_s(self) -> float:
+        """Returns the processor time of the process so far: wall time says little on a busy machine."""
+        try:
+            times = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        except OSError:  # it has ended
+            return 0.0
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """Ends the process."""
