@@ -54,7 +54,7 @@ def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = result.graph
     facts = Interpretation(graph, {}, RULES, frozenset(RULES))
     assert not facts.refusals
-    lowering = Lowering(graph, facts.bounds, facts.dimensions())
+    lowering = Lowering(graph, facts.bounds, facts.dimensions(), facts.opset)
     for node in [node for node in graph if node in facts.moved]:
         for value in node.outputs:
             understood = facts.understood(value)

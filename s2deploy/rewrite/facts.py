@@ -7,6 +7,7 @@ known, by ONNX shape inference with our coordinates as dimension names.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -47,6 +48,8 @@ class Interpretation(Shapes):
         rules: The rule of each operator that may be data movement, by operator name.
         refusable: Operators whose refusal is worth a word to the user.
         fixed: Named dimensions to take at one size.
+        outer: The facts about the graph around this one, where it is the body of a node.
+        given: Shapes of inputs that are known from elsewhere.
     """
 
     def __init__(
@@ -56,8 +59,11 @@ class Interpretation(Shapes):
         rules: Mapping[str, Rule],
         refusable: frozenset[str] = frozenset(),
         fixed: Mapping[str, int] | None = None,
+        outer: Interpretation | None = None,
+        given: Mapping[ir.Value, Shape] | None = None,
     ) -> None:
-        super().__init__(graph, ranges, fixed)
+        super().__init__(graph, ranges, fixed, outer, given)
+        self._facts_around = outer
         self.moved: set[ir.Node] = set()
         self.refusals: list[Refusal] = []
         self.undecided: set[str] = set()
@@ -85,6 +91,9 @@ class Interpretation(Shapes):
             return self._tilings[value]
         if value.const_value is not None and value not in self._tilings and not value.is_graph_input():
             self._tilings[value] = constant_tiling(value, value.const_value)
+            return self._tilings[value]
+        if self._facts_around is not None and value.graph is not self.graph and self._facts_around.is_arithmetic(value):
+            self._tilings[value] = self._facts_around.tiling(value)
             return self._tilings[value]
         return Tiling.whole(value, shape)
 
@@ -197,10 +206,15 @@ class Interpretation(Shapes):
         """Returns the source that is a value in another shape."""
         return self._views.setdefault((value, shape), View(value, shape))
 
-    def dimensions(self) -> dict[Coord, tuple[ir.Value, int]]:
-        """Returns, for every size that depends on a dimension, the first value and axis with it; inputs come first."""
+    def dimensions(self, until: ir.Node | None = None) -> dict[Coord, tuple[ir.Value, int]]:
+        """Returns, for every size that depends on a dimension, the first value and axis with it; inputs come first.
+
+        Args:
+            until: A node of the graph; values that it or later ones compute are left out.
+        """
         found: dict[Coord, tuple[ir.Value, int]] = {}
-        computed = (value for node in self.graph if node not in self.moved for value in node.outputs)
+        earlier = itertools.takewhile(lambda node: node is not until, self.graph)
+        computed = (value for node in earlier if node not in self.moved for value in node.outputs)
         for value in (*self.graph.inputs, *computed):
             shape = None if value.is_initializer() else self.known_shape(value)
             for axis, size in enumerate(shape or ()):

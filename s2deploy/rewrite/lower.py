@@ -49,13 +49,16 @@ class Lowering:
         graph: The graph that receives nodes and initializers.
         bounds: What is known of the named dimensions.
         dimensions: A value and an axis that has it, for sizes that depend on named dimensions.
+        opset: The version of the default operator set.
     """
 
-    def __init__(self, graph: ir.Graph, bounds: Bounds, dimensions: Mapping[Coord, tuple[ir.Value, int]]) -> None:
+    def __init__(
+        self, graph: ir.Graph, bounds: Bounds, dimensions: Mapping[Coord, tuple[ir.Value, int]], opset: int
+    ) -> None:
         self._graph = graph
         self._bounds_of_sizes = bounds
         self._substituted: dict[ir.Value, ir.Value] = {}
-        self._opset = graph.opset_imports.get("", 1)
+        self._opset = opset
         self._dimensions = dimensions
         self._position = {node: position for position, node in enumerate(graph)}
         self._values: dict[tuple[Expression, ir.DataType], ir.Value] = {}
@@ -235,7 +238,8 @@ class Lowering:
         if coord not in self._dimensions or self._before is None:
             return False
         producer = self._dimensions[coord][0].producer()
-        return producer is None or self._position[producer] < self._position[self._before]
+        # What is computed around this graph is computed before any of its nodes.
+        return producer is None or self._position.get(producer, -1) < self._position[self._before]
 
     def _computed(self, coord: Coord) -> ir.Value:
         assert not isinstance(coord, int)

@@ -1,7 +1,8 @@
 """Sizes declared as multiples, ``height=32..1024/32``: that many times a smaller size while a graph is rewritten.
 
 Before: a dimension ``h`` of which every size is a multiple of 2. After: ``2*k``, so that both ``h // 2`` and
-``(h + 1) // 2`` are ``k`` and an assignment with a step of 2 has a known place. In the end every size is written in ``h`` again.
+``(h + 1) // 2`` are ``k`` and an assignment with a step of 2 has a known place. In the end every size is written in
+``h`` again.
 Requires: the declared multiple holds. Preserves every value where it does.
 """
 

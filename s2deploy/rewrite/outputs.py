@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -70,6 +70,40 @@ def substitute(graph: ir.Graph, old: ir.Value, new: ir.Value, before: ir.Node) -
         new.type, new.shape = old.type, old.shape
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     return new
+
+
+def splice(graph: ir.Graph, before: ir.Node, body: ir.Graph, inputs: Mapping[ir.Value, ir.Value]) -> Sequence[ir.Value]:
+    """Moves the nodes of a body into the graph around it, in front of a node, and returns what the body gave.
+
+    Args:
+        graph: The graph.
+        before: The node in front of which the nodes go.
+        body: The body, empty afterwards.
+        inputs: What its nodes read instead of its inputs.
+    """
+    for name, value in list(body.initializers.items()):
+        body.initializers.pop(name)
+        while value.name in graph.initializers:
+            value.name = f"{value.name}_"
+        graph.register_initializer(value)
+    for inside, around in inputs.items():
+        inside.replace_all_uses_with(around, replace_graph_outputs=True)
+    given = list(body.outputs)
+    body.outputs.clear()
+    inner = list(body)
+    body.remove(inner)
+    graph.insert_before(before, inner)
+    return given
+
+
+def remove_with_bodies(graph: ir.Graph, node: ir.Node) -> None:
+    """Removes a node that nothing reads; what its bodies read is free to go as well."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                for position in range(len(inner.inputs)):
+                    inner.replace_input_with(position, None)
+    graph.remove(node, safe=True)
 
 
 def remove_identities(graph: ir.Graph) -> None:

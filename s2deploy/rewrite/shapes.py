@@ -32,20 +32,30 @@ class Shapes:
         graph: The graph.
         ranges: Smallest and largest size of named dimensions.
         fixed: Named dimensions to take at one size.
+        outer: The shapes of the graph around this one, where it is the body of a node.
+        given: Shapes of inputs that are known from elsewhere.
     """
 
-    def __init__(self, graph: ir.Graph, ranges: Mapping[str, Interval], fixed: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        graph: ir.Graph,
+        ranges: Mapping[str, Interval],
+        fixed: Mapping[str, int] | None = None,
+        outer: Shapes | None = None,
+        given: Mapping[ir.Value, Shape] | None = None,
+    ) -> None:
         self.graph = graph
-        self.bounds = Bounds(ranges)
+        self.bounds: Bounds = Bounds(ranges) if outer is None else outer.bounds
         self._fixed = dict(fixed or {})
-        self._shapes: dict[ir.Value, Shape | None] = {}
+        self._outer = outer
+        self._shapes: dict[ir.Value, Shape | None] = dict(given or {})
         self._stated: set[ir.Value] = set()
         self._unknown = 0
 
     @property
     def opset(self) -> int:
         """The version of the default operator set."""
-        return self.graph.opset_imports.get("", 1)
+        return self.graph.opset_imports.get("", 1) if self._outer is None else self._outer.opset
 
     def shape(self, value: ir.Value | None) -> Shape:
         """Returns the shape of a value.
@@ -56,7 +66,8 @@ class Shapes:
         if value is None:
             raise NotMovementError("an input is missing")
         if value not in self._shapes:
-            self._shapes[value] = self._annotated(value)
+            around = self._outer is not None and value.graph is not self.graph
+            self._shapes[value] = self._outer.known_shape(value) if self._outer and around else self._annotated(value)
         known = self._shapes[value]
         if known is None:
             raise NotMovementError(f"the rank of {value.name} is not known")
@@ -87,7 +98,7 @@ class Shapes:
     def learn(self, value: ir.Value, shape: Shape) -> None:
         """Records the shape a value has, and takes back what the file says of it where that is something else."""
         self._shapes[value] = shape
-        if value.shape is None or self._fixed:
+        if value.shape is None or self._fixed or self._outer is not None:
             return
         stated = self._annotated(value) or ()
         if len(stated) != len(shape) or any(
@@ -102,6 +113,8 @@ class Shapes:
 
     def unknown_dimension(self, smallest: int) -> Coord:
         """Returns a new name for a size nothing is known of but that it is at least `smallest`."""
+        if self._outer is not None:
+            return self._outer.unknown_dimension(smallest)
         self._unknown += 1
         name = f"_unknown{self._unknown}"
         self.bounds.declare(name, (smallest, None))
@@ -166,6 +179,9 @@ class Shapes:
         for size in value.shape:
             if isinstance(size, int):
                 sizes.append(size)
+            elif self._outer is not None:
+                # A body runs many times, and a name need not mean the same size each time.
+                sizes.append(self.unknown_dimension(0))
             else:
                 known = self.unknown_dimension(1) if size.value is None else parse(str(size.value))
                 sizes.append(substituted(known, self._fixed))
