@@ -81,7 +81,7 @@ def test_heavy_packages_are_imported_in_few_places(package: str) -> None:
     users = {top(path) for path in modules() if any(name.split(".")[0] == package for name in imports(path))}
     owners = {
         "torch": {"__init__", "model", "overlap", "exporter", "runtime", "pipeline"},
-        "onnxruntime": {"runtime", "precision", "engine"},
+        "onnxruntime": {"runtime", "precision", "engine", "rewrite"},
         "tensorrt": {"engine"},
         "tensorrt_rtx": {"engine"},
         "polygraphy": {"accuracy", "engine"},

@@ -47,7 +47,7 @@ def test_a_loop_reads_outer_values() -> None:
     result, report = check(model)
     assert op_types(result)["ScatterND"] == 0
     assert report.scatters_before == 2
-    assert report.scatters_after == 1
+    assert report.scatters_after == 0
 
 
 def test_a_scan_reads_outer_values() -> None:

@@ -40,7 +40,7 @@ def expand_reductions(graph: ir.Graph, ranges: Mapping[str, Interval]) -> list[R
     if not reducing:
         return []
     facts = Interpretation(graph, ranges, RULES)
-    lowering = Lowering(graph, facts.bounds, facts.dimensions())
+    lowering = Lowering(graph, facts.bounds, facts.dimensions(), facts.opset)
     done: list[Rewrite] = []
     for node in reducing:
         count, name = len(lowering.added), node.outputs[0].name or ""
