@@ -53,6 +53,23 @@ def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int =
 
 
 @contextmanager
+def scratch(output: Path) -> Iterator[Path]:
+    """Yields an empty hidden folder on the disk of `output`, which is gone afterwards, an interrupt included.
+
+    Raises:
+        ArtifactError: The folder cannot be made.
+    """
+    with _translated(output):
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    _staging.add(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _staging.discard(folder)
+
+
+@contextmanager
 def staged(output: Path) -> Iterator[Path]:
     """Yields a path of the same name in a hidden folder beside `output`; on success its files take their final place.
 
@@ -62,20 +79,13 @@ def staged(output: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: The disk is full or the folder cannot be written to.
     """
-    with _translated(output):
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    _staging.add(folder)
-    try:
+    with scratch(output) as folder, _translated(output):
         yield folder / output.name
-        with _translated(output):
-            for written in sorted(folder.iterdir(), key=lambda path: path.name == output.name):
-                _flush(written)
-                written.replace(output.parent / written.name)
-    except OSError as error:
-        raise _cannot_write(output, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _staging.discard(folder)
+        written = sorted(folder.iterdir(), key=lambda path: path.name == output.name)
+        for file in written:
+            _flush(file)
+        for file in written:
+            file.replace(output.parent / file.name)
 
 
 def discard_staged() -> None:
@@ -114,10 +124,11 @@ def _translated(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _cannot_write(output, error) from error
+        raise cannot_write(output, error) from error
 
 
-def _cannot_write(output: Path, error: OSError) -> ArtifactError:
+def cannot_write(output: Path, error: OSError) -> ArtifactError:
+    """Returns what an error of the system means for a file that should be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ArtifactError(
             f"cannot write {output}: the disk is full", hint="free some space or write to another disk"

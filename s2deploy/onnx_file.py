@@ -1,15 +1,23 @@
-"""ONNX files in and out: read with their external data, written with external data where one file cannot hold them."""
+"""ONNX files in and out: weights in external data are mapped and copied piece by piece, never held as a whole.
+
+A file is written as one piece where it can be; large weights that came in external data, and all that one file cannot
+hold, go to one data file beside it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from s2deploy.errors import ArtifactError
+from s2deploy.onnx_stream import save
 
-_ONE_FILE_BYTES = 1_900_000_000  # protobuf ends at 2 GiB; the graph itself needs room beside its weights
+_MOST_PROTOBUF_BYTES = (1 << 31) - 1
+_ONE_FILE_BYTES = 1_900_000_000  # the graph itself needs room beside its weights
+_TAKEN_IN_BYTES = 100_000_000  # below it one file is handier than two, and its memory is not worth a word
 _HINT = "it may be truncated: download it or export it from its framework again"
 
 
@@ -21,36 +29,56 @@ def read(path: Path) -> ir.Model:
             other, or its external data is missing, too short or elsewhere than in the model's folder.
     """
     try:
+        if path.stat().st_size > _MOST_PROTOBUF_BYTES:
+            raise ArtifactError(
+                f"{path} is larger than 2 GB, which no ONNX file can be",
+                hint="save it with its weights in external data: onnx.save(model, path, save_as_external_data=True)",
+            )
         model = ir.load(path)
+    except ArtifactError:
+        raise
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no base class in common
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
     if not model.graph.outputs:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
-    for tensor in (*_weights(model), *_constants(model)):
-        if isinstance(tensor, ir.ExternalTensor):
-            _check_external(tensor, path)
-    for graph in (model.graph, *model.functions.values()):
-        _check_order(graph, path)
+    for tensor in _external(model):
+        _check_external(tensor, path)
+    for body in _bodies(model):
+        _check_order(body, path)
     return model
 
 
 def write(model: ir.Model, path: Path) -> None:
-    """Writes a model; above 2 GB its weights go to ``NAME.data`` beside it, as protobuf cannot hold more.
+    """Writes a model, its weights in ``NAME.data`` beside it where they do not belong into the file; see above.
 
     Raises:
         OSError: The file cannot be written.
     """
-    if weight_bytes(model) > _ONE_FILE_BYTES:
+    _take_in_attributes(model)
+    external = any(isinstance(tensor, ir.ExternalTensor) for tensor in _weights(model))
+    if weight_bytes(model) > (_TAKEN_IN_BYTES if external else _ONE_FILE_BYTES):
         ir.save(model, path, external_data=f"{path.name}.data")
-    else:
-        ir.external_data.load_to_model(model)
-        ir.save(model, path)
+        return
+    inner = {value: value.const_value for graph in model.graph.subgraphs() for value in graph.initializers.values()}
+    try:
+        for value, tensor in inner.items():
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = _taken_in(tensor)
+        save(model, path)
+    finally:
+        for value, tensor in inner.items():
+            value.const_value = tensor
 
 
 def weight_bytes(model: ir.Model) -> int:
     """Returns the size of all initializers, those of subgraphs included, in bytes."""
     return sum(tensor.nbytes for tensor in _weights(model))
+
+
+def data_files(model: ir.Model) -> set[Path]:
+    """Returns the files a model maps its weights from."""
+    return {Path(tensor.path) for tensor in _external(model)}
 
 
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
@@ -60,12 +88,42 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield value.const_value
 
 
-def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    for graph in (model.graph, *model.functions.values()):
-        for node in graph.all_nodes():
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.TENSOR:
-                    yield attribute.as_tensor()
+def _bodies(model: ir.Model) -> list[ir.Graph | ir.Function]:
+    return [model.graph, *model.functions.values()]
+
+
+def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    for tensor in _weights(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            yield tensor
+    for _, attribute in _tensor_attributes(model):
+        yield from (tensor for tensor in _tensors_of(attribute) if isinstance(tensor, ir.ExternalTensor))
+
+
+def _tensor_attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
+    for node in (node for body in _bodies(model) for node in body.all_nodes()):
+        for attribute in node.attributes.values():
+            if attribute.type in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS) and not attribute.is_ref():
+                yield node, attribute
+
+
+def _tensors_of(attribute: ir.Attr) -> tuple[ir.TensorProtocol, ...]:
+    return (attribute.as_tensor(),) if attribute.type == ir.AttributeType.TENSOR else tuple(attribute.as_tensors())
+
+
+def _take_in_attributes(model: ir.Model) -> None:
+    """Makes tensors of attributes part of the model: only initializers are written to a data file."""
+    for node, attribute in list(_tensor_attributes(model)):
+        tensors = _tensors_of(attribute)
+        if any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors):
+            values: Any = list(map(_taken_in, tensors))
+            if attribute.type == ir.AttributeType.TENSOR:
+                (values,) = values
+            node.attributes.add(ir.Attr(attribute.name, attribute.type, values, doc_string=attribute.doc_string))
+
+
+def _taken_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return ir.Tensor(tensor.numpy().copy(), name=tensor.name, dtype=tensor.dtype, doc_string=tensor.doc_string)
 
 
 def _check_order(graph: ir.Graph | ir.Function, path: Path) -> None:

@@ -91,6 +91,8 @@ def _explanation(result: ExportResult) -> list[str]:
         lines.append(f"  {rewrite.name}{place}: {_operators(rewrite.before)} -> {_operators(rewrite.after)}")
     lines.append(f"refusals: {len(report.refusals)}")
     lines += [f"  {refusal.op_type} {refusal.node}: {refusal.reason}" for refusal in report.refusals]
+    lines.append(f"withdrawn: {len(report.withdrawn)}")
+    lines += [f"  {withdrawal.change}: {withdrawal.reason}" for withdrawal in report.withdrawn]
     lines.append(f"guards: {len(report.guards)}")
     return lines + [indent(guard, 2) for guard in report.guards]
 
@@ -116,6 +118,8 @@ def _failures(comparison: Comparison) -> list[str]:
 
 
 def _verdict(comparison: Comparison) -> str:
+    if comparison.identical:
+        return "✓ every output is the same bit by bit"
     tolerance = comparison.tolerance
     text = (
         f"worst difference {number(comparison.worst_absolute)} absolute, {number(comparison.worst_relative)} relative "

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from s2deploy.accuracy import LazyFeed, compare, judge, judge_output, lazy_feeds
+from s2deploy.accuracy import Comparison, LazyFeed, Side, compare, judge, judge_output, lazy_feeds, record
 from s2deploy.errors import S2DeployError, ValidationError
 from s2deploy.feeds import Feed
 from s2deploy.specs import Tolerance, parse_inputs
@@ -22,6 +23,16 @@ def judged(reference: object, candidate: object, tolerance: Tolerance = TIGHT):
 
 def one_feed(**arrays: np.ndarray) -> list[LazyFeed]:
     return [LazyFeed("data", {}, lambda: dict(arrays))]
+
+
+def compared(
+    reference: Side,
+    candidate: Side,
+    feeds: Iterable[LazyFeed],
+    *,
+    on_feed: Callable[[str], None] | None = None,
+) -> Comparison:
+    return compare(record(reference, feeds), candidate, on_feed=on_feed)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
@@ -135,7 +146,7 @@ def test_strings_are_compared_for_equality() -> None:
 def test_feeds_are_compared_at_every_interesting_size() -> None:
     specs = parse_inputs(["x:batch=1..4..9,6"])
     seen: list[str] = []
-    comparison = compare(
+    comparison = compared(
         lambda feed: {"y": feed["x"] * 2}, lambda feed: {"y": feed["x"] + feed["x"]}, lazy_feeds(specs),
         on_feed=seen.append,
     )  # fmt: skip
@@ -148,7 +159,7 @@ def test_feeds_are_compared_at_every_interesting_size() -> None:
 
 
 def test_a_mismatch_is_a_result() -> None:
-    comparison = compare(lambda feed: {"y": feed["x"]}, lambda feed: {"y": feed["x"] + 1}, one_feed(x=np.ones(3)))
+    comparison = compared(lambda feed: {"y": feed["x"]}, lambda feed: {"y": feed["x"] + 1}, one_feed(x=np.ones(3)))
     assert not comparison.passed
     ((feed, output),) = comparison.failures
     assert (feed.label, output.name, output.worst_absolute) == ("data", "y", 1)
@@ -156,14 +167,14 @@ def test_a_mismatch_is_a_result() -> None:
 
 def test_a_missing_and_an_additional_output_fail() -> None:
     array = np.ones(2)
-    comparison = compare(lambda _: {"a": array, "b": array}, lambda _: {"a": array, "c": array}, one_feed(x=array))
+    comparison = compared(lambda _: {"a": array, "b": array}, lambda _: {"a": array, "c": array}, one_feed(x=array))
     reasons = {output.name: output.reason for output in comparison.feeds[0].outputs}
     assert reasons == {"a": None, "b": "the candidate has no such output", "c": "the reference has no such output"}
 
 
 def test_outputs_that_are_views_are_compared_by_value() -> None:
     array = np.arange(12.0).reshape(3, 4)
-    assert compare(lambda _: {"y": array.T}, lambda _: {"y": array.T.copy()}, one_feed(x=array)).passed
+    assert compared(lambda _: {"y": array.T}, lambda _: {"y": array.T.copy()}, one_feed(x=array)).passed
 
 
 def test_inputs_arrive_contiguous_and_unchanged_in_dtype() -> None:
@@ -176,26 +187,29 @@ def test_inputs_arrive_contiguous_and_unchanged_in_dtype() -> None:
         }  # fmt: skip
         return {"y": feed["n"]}
 
-    assert compare(side, side, feeds).passed
+    assert compared(side, side, feeds).passed
 
 
 def test_the_arrays_of_one_feed_are_alive_at_a_time() -> None:
-    alive: list[weakref.ref[np.ndarray]] = []
+    alive: list[tuple[int, weakref.ref[np.ndarray]]] = []
+    current = 0
 
     def side(feed: Feed) -> Feed:
         output = feed["x"] + 0
-        alive.append(weakref.ref(output))
+        alive.append((current, weakref.ref(output)))
         return {"y": output}
 
-    def load() -> Feed:
-        assert all(reference() is None for reference in alive)
+    def load(index: int) -> Feed:
+        nonlocal current
+        current = index
+        assert all(reference() is None for before, reference in alive if before != index)
         array = np.ones(10)
-        alive.append(weakref.ref(array))
+        alive.append((index, weakref.ref(array)))
         return {"x": array}
 
-    feeds = [LazyFeed(str(index), {}, load) for index in range(3)]
-    compare(side, side, feeds)
-    assert len(alive) == 9
+    feeds = [LazyFeed(str(index), {}, partial(load, index)) for index in range(3)]
+    compared(side, side, feeds)
+    assert len(alive) == 12
 
 
 @pytest.mark.parametrize("failing", ["reference", "candidate"])
@@ -208,7 +222,7 @@ def test_a_side_that_raises_is_named_with_the_feed(failing: str) -> None:
 
     sides: dict[str, Callable[[Feed], Feed]] = {"reference": works, "candidate": works, failing: broken}
     with pytest.raises(ValidationError, match=f"the {failing} failed on the data feed .x: 2x3.: RuntimeError: boom"):
-        compare(sides["reference"], sides["candidate"], one_feed(x=np.ones((2, 3))))
+        compared(sides["reference"], sides["candidate"], one_feed(x=np.ones((2, 3))))
 
 
 def test_the_hint_of_a_side_that_explains_itself_is_kept() -> None:
@@ -216,20 +230,50 @@ def test_the_hint_of_a_side_that_explains_itself_is_kept() -> None:
         raise S2DeployError("too small", hint="make it larger")
 
     with pytest.raises(ValidationError, match="too small") as caught:
-        compare(broken, broken, one_feed(x=np.ones(1)))
+        compared(broken, broken, one_feed(x=np.ones(1)))
     assert caught.value.hint == "make it larger"
 
 
 def test_nothing_to_compare_on_is_an_error() -> None:
     with pytest.raises(ValidationError, match="no feed"):
-        compare(lambda feed: feed, lambda feed: feed, [])
+        compared(lambda feed: feed, lambda feed: feed, [])
 
 
 def test_sides_without_outputs_prove_nothing() -> None:
     with pytest.raises(ValidationError, match="neither side has an output"):
-        compare(lambda _: {}, lambda _: {}, one_feed(x=np.ones(1)))
+        compared(lambda _: {}, lambda _: {}, one_feed(x=np.ones(1)))
 
 
 def test_polygraphy_stays_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    compare(lambda feed: {"y": feed["x"]}, lambda feed: {"y": feed["x"] + 1}, one_feed(x=np.ones(3)))
+    compared(lambda feed: {"y": feed["x"]}, lambda feed: {"y": feed["x"] + 1}, one_feed(x=np.ones(3)))
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_reference_can_run_over_all_feeds_first() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Side:
+        return lambda feed: order.append(name) or {"y": feed["x"]}
+
+    recorded = tuple(record(side("reference"), [*one_feed(x=np.ones(1)), *one_feed(x=np.ones(2))]))
+    assert compare(recorded, side("candidate")).identical
+    assert order == ["reference", "reference", "candidate", "candidate"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "difference", "passed"),
+    [(np.float32, 1e-6, True), (np.float32, 5e-5, False), (np.float64, 1e-12, False), (np.float16, 1e-3, True)],
+)
+def test_the_same_arithmetic_may_differ_by_rounding_only(dtype: type, difference: float, passed: bool) -> None:
+    reference = np.ones(4, dtype)
+    candidate = (reference + dtype(difference)).astype(dtype)
+    usual = judge_output("y", reference, candidate, Tolerance())
+    strict = judge_output("y", reference, candidate, Tolerance(), same_arithmetic=True)
+    assert (usual.passed, strict.passed) == (True, passed)
+    assert not strict.identical
+
+
+def test_identical_means_every_bit() -> None:
+    assert judged(np.array([np.nan, 0.0]), np.array([np.nan, 0.0])).identical
+    signed = judged(np.array([0.0, 1.0]), np.array([-0.0, 1.0]))
+    assert (signed.passed, signed.identical) == (True, False)

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from small_models import make
 from torch import nn
 
 import s2deploy
-import s2deploy.rewrite as rewriting
 from s2deploy.cli import cli
 from s2deploy.errors import ArtifactError, ExportError, InputSpecError, S2DeployError, UsageError
 from s2deploy.metadata import read_metadata
@@ -309,35 +306,3 @@ def test_the_output_may_not_be_the_source_and_its_folder_must_exist(tmp_path: Pa
         result = run("export", f"{SHIFTS}:Fill", "--input", "x:2,4,6,5", "-o", output)
         assert result.exit_code == 2
         assert message in result.stderr
-
-
-def _break_down(model: onnx_ir.Model, ranges: Any) -> Any:
-    model.graph.remove(next(iter(reversed(model.graph))), safe=False)
-    raise TypeError("a defect")
-
-
-def _move_wrongly(model: onnx_ir.Model, ranges: Any) -> Any:
-    report = rewriting.rewrite(model, ranges)
-    for node in model.graph:
-        if node.op_type == "Concat":
-            for position, value in enumerate(reversed(node.inputs)):
-                node.replace_input_with(position, value)
-    return report
-
-
-@pytest.mark.parametrize(("defect", "reason"), [(_break_down, "broke down"), (_move_wrongly, "other outputs")])
-def test_a_defect_of_the_rewrite_costs_no_correct_file(
-    defect: Any, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("s2deploy.pipeline.exporting.rewrite", defect)
-    model = make(
-        "(float[4,3] x) => (float[4,3] y)",
-        "a = Slice(x, zero, last) b = ScatterND(x, places, a) y = Relu(b)",
-        {"zero": np.array([0]), "last": np.array([-1]), "places": np.array([[1], [2], [3]])},
-    )
-    onnx.save(model, tmp_path / "model.onnx")
-    result = s2deploy.export(tmp_path / "model.onnx", tmp_path / "out.onnx")
-    assert result.passed
-    assert operators(tmp_path / "out.onnx") == ["Slice", "ScatterND", "Relu"]
-    assert reason in result.remarks[-1]
-    assert reason in result.rewrites.refusals[0].reason

@@ -2,15 +2,17 @@
 
 from s2deploy.accuracy.comparison import Comparison, FeedComparison, OutputComparison
 from s2deploy.accuracy.judge import judge_output
-from s2deploy.accuracy.run import LazyFeed, Side, compare, lazy_feeds
+from s2deploy.accuracy.run import LazyFeed, Recording, Side, compare, lazy_feeds, record
 
 __all__ = [
     "Comparison",
     "FeedComparison",
     "LazyFeed",
     "OutputComparison",
+    "Recording",
     "Side",
     "compare",
     "judge_output",
     "lazy_feeds",
+    "record",
 ]

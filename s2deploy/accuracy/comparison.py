@@ -26,6 +26,7 @@ class OutputComparison:
         tolerance: What was allowed; both shares are 0 for integers and booleans, which must be equal.
         passed: Whether the output is within the tolerance.
         reason: Why it did not pass; None where it did.
+        identical: Whether every bit is the same.
     """
 
     name: str
@@ -35,6 +36,7 @@ class OutputComparison:
     tolerance: Tolerance
     passed: bool
     reason: str | None = None
+    identical: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the comparison as JSON values."""
@@ -46,6 +48,7 @@ class OutputComparison:
             "tolerance": {"atol": self.tolerance.atol, "rtol": self.tolerance.rtol},
             "passed": self.passed,
             "reason": self.reason,
+            "identical": self.identical,
         }
 
 
@@ -99,6 +102,11 @@ class Comparison:
         return all(feed.passed for feed in self.feeds)
 
     @property
+    def identical(self) -> bool:
+        """Whether every output of every feed is the same bit by bit."""
+        return all(output.identical for feed in self.feeds for output in feed.outputs)
+
+    @property
     def worst_absolute(self) -> float | None:
         """Largest absolute difference anywhere; None where nothing could be subtracted."""
         return _largest(output.worst_absolute for feed in self.feeds for output in feed.outputs)
@@ -117,6 +125,7 @@ class Comparison:
         """Returns the comparison as JSON values."""
         return {
             "passed": self.passed,
+            "identical": self.identical,
             "tolerance": {"atol": self.tolerance.atol, "rtol": self.tolerance.rtol},
             "worst_absolute": self.worst_absolute,
             "worst_relative": self.worst_relative,

@@ -1,7 +1,8 @@
 """Runs two sides over the same feeds through Polygraphy's Comparator, one feed at a time.
 
 Feeds are made when they are needed and freed with the outputs after their comparison: at the largest sizes
-of a dynamic model each of them can be gigabytes.
+of a dynamic model each of them can be gigabytes. Where both sides do not fit into memory together, the reference runs
+first over all feeds; its outputs are then held wherever the caller puts them.
 """
 
 from __future__ import annotations
@@ -54,45 +55,81 @@ def lazy_feeds(specs: Sequence[TensorSpec], seed: int = 0) -> Iterator[LazyFeed]
         yield LazyFeed(label, sizes, lambda sizes=sizes: random_feed(specs, sizes, seed))  # type: ignore[misc]
 
 
-def compare(
+@dataclass(frozen=True)
+class Recording:
+    """What the reference gave on a feed."""
+
+    feed: LazyFeed
+    outputs: Mapping[str, Array]
+
+
+def record(
     reference: Side,
-    candidate: Side,
     feeds: Iterable[LazyFeed],
-    tolerance: Tolerance | None = None,
     *,
+    hold: Callable[[Feed], Feed] | None = None,
     on_feed: Callable[[str], None] | None = None,
-) -> Comparison:
-    """Compares two sides over all feeds.
+) -> Iterator[Recording]:
+    """Runs the reference, feed by feed as the recordings are asked for.
 
     Args:
         reference: The side that is right by definition.
-        candidate: The side that is judged; it runs after the reference on each feed.
-        feeds: What both are fed, e.g. from `lazy_feeds`.
+        feeds: What it is fed, e.g. from `lazy_feeds`.
+        hold: Puts the outputs of a feed where they can stay, e.g. on a disk.
+        on_feed: Called with each feed's label before it runs.
+
+    Raises:
+        ValidationError: The side raised.
+    """
+    for feed in feeds:
+        if on_feed is not None:
+            on_feed(feed.label)
+        yield Recording(feed, (hold or dict)(_run_side("reference", reference, _load(feed), feed.label)))
+
+
+def compare(
+    recordings: Iterable[Recording],
+    candidate: Side,
+    tolerance: Tolerance | None = None,
+    *,
+    same_arithmetic: bool = False,
+    on_feed: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compares a side with the reference over all feeds.
+
+    Args:
+        recordings: What the reference gave: `record`, and both sides run in turn, or a tuple of it, and the reference
+            has run before.
+        candidate: The side that is judged.
         tolerance: When an output passes; `Tolerance()` unless given.
+        same_arithmetic: Whether both sides compute the same, so that they may differ by rounding at most.
         on_feed: Called with each feed's label before it runs.
 
     Raises:
         ValidationError: A side raised, or there is no feed or no output.
     """
     tolerance = tolerance or Tolerance()
-    results: list[FeedComparison] = []
-    for feed in feeds:
+
+    def judge(recording: Recording) -> FeedComparison:
         if on_feed is not None:
-            on_feed(feed.label)
-        results.append(_compare_feed(reference, candidate, feed, tolerance))
+            on_feed(recording.feed.label)
+        return _compare_feed(recording, candidate, tolerance, same_arithmetic)
+
+    results = tuple(map(judge, recordings))  # a loop would keep the outputs before until there are others
     if not results:
         raise ValidationError("there is nothing to compare on: no feed was given", hint="give at least one feed")
-    return Comparison(tolerance, tuple(results))
+    return Comparison(tolerance, results)
 
 
-def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: Tolerance) -> FeedComparison:
+def _compare_feed(recording: Recording, candidate: Side, tolerance: Tolerance, same_arithmetic: bool) -> FeedComparison:
     from polygraphy.comparator import Comparator
     from polygraphy.logger import G_LOGGER
 
+    lazy = recording.feed
     feed = _load(lazy)
     shapes = {name: array.shape for name, array in feed.items()}
     runners = [
-        _runner_class()("reference", reference, feed, lazy.label),
+        _runner_class()("reference", lambda _: recording.outputs, feed, lazy.label),
         _runner_class()("candidate", candidate, feed, lazy.label),
     ]
     key = f"feed {lazy.label}"
@@ -100,7 +137,10 @@ def _compare_feed(reference: Side, candidate: Side, lazy: LazyFeed, tolerance: T
     def judge(expected: Any, found: Any) -> dict[str, _Verdict]:
         left, right = dict(expected.items()), dict(found.items())
         names = dict.fromkeys([*left, *right])
-        outputs = tuple(judge_output(name, left.get(name), right.get(name), tolerance) for name in names)
+        outputs = tuple(
+            judge_output(name, left.get(name), right.get(name), tolerance, same_arithmetic=same_arithmetic)
+            for name in names
+        )
         # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,
         # which takes seconds and several times the memory of a large output.
         return {key: _Verdict(FeedComparison(lazy.label, lazy.sizes, shapes, outputs))}

@@ -6,11 +6,11 @@ TensorRT keeps global state, and can abort the process it runs in. It is started
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from s2deploy.child_process import end_with_parent
 from s2deploy.engine.request import Answer, Request
 from s2deploy.sidecar import EngineTensor
 
@@ -28,7 +28,7 @@ def main(folder: str) -> None:
     Args:
         folder: The folder the parent prepared.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     request = Request.from_json(Path(folder, "request.json").read_text(encoding="utf-8"))
     # Polygraphy chooses the TensorRT it imports when it is imported itself
     os.environ[ENV_RTX] = "1" if request.rtx else "0"
@@ -102,9 +102,3 @@ def _version() -> str:
 def _tf32(config: Any) -> bool:
     flag = getattr(_module().BuilderFlag, "TF32", None)
     return flag is not None and bool(config.get_flag(flag))
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the parent does, however it does: the pipe it holds open is then closed."""
-    os.read(0, 1)  # nothing is ever written; not sys.stdin, whose lock must be free at the interpreter's end
-    os._exit(1)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from s2deploy import child_process
 from s2deploy.engine.child import ANSWER
 from s2deploy.engine.diagnosis import diagnose, last_words
 from s2deploy.engine.request import Answer, Request
 from s2deploy.errors import BuildError
-
-# the child sees exactly the modules its parent sees: `python -m` would let files of the working folder come first
-_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from s2deploy.engine.child import main; main(sys.argv[1])"
 
 
 def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | None = None) -> Answer:
@@ -31,22 +26,14 @@ def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | 
     """
     (folder / "request.json").write_text(request.to_json(), encoding="utf-8")
     log_path = folder / "log.txt"
-    command = [sys.executable, "-c", _BOOTSTRAP, str(folder), *sys.path]
     with log_path.open("wb") as log:
-        # a session of its own: Ctrl-C reaches the parent alone, which then ends the child for certain
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = child_process.start("s2deploy.engine.child", folder, log=log, stdout=log)
         try:
             if on_start is not None:
                 on_start(process.pid)
             code = process.wait()
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+            child_process.end(process)
     log_text = log_path.read_text(encoding="utf-8", errors="replace")
     answer_path = folder / ANSWER
     if code != 0 or not answer_path.is_file():
@@ -58,15 +45,12 @@ def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | 
 
 
 def _death(code: int, log_text: str) -> BuildError:
-    if code == -signal.SIGKILL:
-        how, hint = (
-            "was killed, which is what the system does when memory runs out",
-            "free memory, lower the largest sizes of the model's ranges, or build on a larger machine",
-        )
+    how, memory_ran_out = child_process.how_it_ended(code)
+    if memory_ran_out:
+        hint = "free memory, lower the largest sizes of the model's ranges, or build on a larger machine"
     elif code < 0:
-        how = f"crashed ({signal.Signals(-code).name})"
         hint = "build a smaller part of the model to find the operator, and report it to TensorRT with the model"
     else:
-        how, hint = f"ended with code {code}", "check the space left on the disk and in memory, and run it again"
+        hint = "check the space left on the disk and in memory, and run it again"
     said = last_words(log_text)
     return BuildError(f"TensorRT's process {how}" + (f"; it said:\n{said}" if said else ""), hint=hint)

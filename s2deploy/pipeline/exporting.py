@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy import onnx_file
-from s2deploy.accuracy import Comparison
-from s2deploy.artifacts import check_output, staged
-from s2deploy.errors import S2DeployError, UsageError
+from s2deploy.artifacts import check_output, scratch
+from s2deploy.errors import UsageError
 from s2deploy.feeds import Feed, check_feed, load_feed, specs_from_feed
 from s2deploy.metadata import Metadata, installed_versions
 from s2deploy.model import Loaded, Provenance
 from s2deploy.pipeline.arguments import AnyPath, load, read_paths, specs_of, tolerance_of, weight_bytes
 from s2deploy.pipeline.onnx_source import opset_of, prepare_onnx
-from s2deploy.pipeline.proof import prove
+from s2deploy.pipeline.proof import Proof
 from s2deploy.pipeline.source import Prepared
-from s2deploy.report import Reporter, format_bytes
+from s2deploy.pipeline.withdrawing import Attempt
+from s2deploy.pipeline.writing import rewrite_and_write
+from s2deploy.report import Reporter
 from s2deploy.results import ExportResult
-from s2deploy.rewrite import Refusal, RewriteReport, count_nodes, count_scatters, rewrite
+from s2deploy.rewrite import RewriteReport
+from s2deploy.runtime import Worker
 from s2deploy.specs import TensorSpec, Tolerance, with_value_ranges
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     import torch
 
 DEFAULT_OPSET = 20
@@ -80,37 +80,23 @@ def export(
         raise UsageError(f"the output {output} is not named .onnx", hint=f"write -o {output}.onnx")
     loaded = load(model, kwargs, weights, trust_pickle, reporter)
     check_output(output, _sources(loaded.provenance), needed_bytes=weight_bytes(loaded))
-    prepared = _prepare(loaded, given, value_ranges, feed, opset, reporter)
-    if feed is not None:
-        check_feed(feed, prepared.specs)
-    plain = prepared.model.clone()
-    prepared, rewrites = _rewrite(prepared, plain, reporter)
-    comparison = None
-    with staged(output) as path:
+    with scratch(output) as folder, Worker(folder) as worker:
+        prepared = _prepare(loaded, given, value_ranges, feed, opset, worker, reporter)
+        _check_weights(prepared, output)
+        if feed is not None:
+            check_feed(feed, prepared.specs)
+        proof = None
+        if validate:
+            worker.start()
+            proof = Proof(prepared.reference, worker, folder, prepared.specs, feed, tolerance, strict=True)
 
-        def write_and_prove() -> tuple[int, Comparison | None]:
-            facts = _metadata(prepared, loaded.provenance, rewrites, tolerance)
-            prepared.model.metadata_props.update(facts.to_props())
-            size = _write(prepared, path, reporter)
-            return size, prove(
-                prepared.reference, path, prepared.specs, feed, tolerance, reporter
-            ) if validate else None
+        def describe(attempt: Attempt) -> Metadata:
+            return _metadata(prepared, loaded.provenance, attempt.report, tolerance)
 
-        size_bytes, comparison = write_and_prove()
-        if rewrites.rewrites and comparison is not None and not comparison.passed:
-            kept = prepared, rewrites, comparison
-            _discard(path.parent)
-            with reporter.stage("withdraw", "taking the rewrites back") as stage:
-                prepared, rewrites = _withdrawn(prepared, plain, "the rewritten graph gave other outputs")
-                stage.detail = prepared.remarks[-1]
-            size_bytes, comparison = write_and_prove()
-            if comparison is not None and not comparison.passed:
-                prepared, rewrites, comparison = kept
-        passed = comparison is None or comparison.passed
-        if not passed:
-            _discard(path.parent)
+        written = rewrite_and_write(prepared, output, folder, proof, describe, reporter)
+    attempt, size_bytes, remarks = written
     return ExportResult(
-        output=output if passed else None,
+        output=output if attempt.is_right else None,
         size_bytes=size_bytes,
         kind=loaded.kind,
         opset=opset_of(prepared.model),
@@ -118,9 +104,9 @@ def export(
         writes_before=prepared.writes,
         overlaps=prepared.overlaps,
         eager_difference=prepared.eager_difference,
-        rewrites=rewrites,
-        remarks=prepared.remarks,
-        comparison=comparison,
+        rewrites=attempt.report,
+        remarks=(*prepared.remarks, *remarks),
+        comparison=attempt.comparison,
         stages=tuple(reporter.stages),
     )
 
@@ -131,10 +117,11 @@ def _prepare(
     value_ranges: Sequence[str],
     feed: Feed | None,
     opset: int | None,
+    worker: Worker,
     reporter: Reporter,
 ) -> Prepared:
     if loaded.onnx_path is not None:
-        return prepare_onnx(loaded.onnx_path, given, value_ranges, feed, opset, reporter)
+        return prepare_onnx(loaded.onnx_path, given, value_ranges, feed, opset, worker, reporter)
     from s2deploy.pipeline.program_inputs import specs_of_program
     from s2deploy.pipeline.torch_source import prepare_torch
 
@@ -150,45 +137,12 @@ def _prepare(
     return prepare_torch(loaded, given, DEFAULT_OPSET if opset is None else opset, reporter)
 
 
-def _rewrite(prepared: Prepared, plain: ir.Model, reporter: Reporter) -> tuple[Prepared, RewriteReport]:
-    """Rewrites the model, or takes the plain one where the rewrite itself breaks down."""
-    with reporter.stage("rewrite", "rewriting data movement") as stage:
-        try:
-            report = rewrite(prepared.model, prepared.ranges)
-        except S2DeployError:
-            raise
-        except Exception as error:  # a defect of ours must not cost the user a correct file
-            prepared, report = _withdrawn(prepared, plain, f"rewriting broke down ({type(error).__name__}: {error})")
-        stage.detail = (
-            f"{len(report.rewrites)} rewrites, {len(report.refusals)} refusals, "
-            f"nodes {report.nodes_before} -> {report.nodes_after}, "
-            f"scatters {report.scatters_before} -> {report.scatters_after}"
-        )
-        stage.notes += prepared.remarks[-1:] if prepared.model is plain else ()
-    return prepared, report
-
-
-def _withdrawn(prepared: Prepared, plain: ir.Model, reason: str) -> tuple[Prepared, RewriteReport]:
-    """Returns the model as it was before the rewrite, and a report that says so."""
-    nodes, scatters = count_nodes(plain), count_scatters(plain)
-    remark = f"{reason}; the file is written without rewrites, please report the model"
-    report = RewriteReport(
-        refusals=[Refusal("", "model", reason)],
-        nodes_before=nodes,
-        nodes_after=nodes,
-        scatters_before=scatters,
-        scatters_after=scatters,
-    )
-    return replace(prepared, model=plain, remarks=(*prepared.remarks, remark)), report
-
-
-def _write(prepared: Prepared, path: Path, reporter: Reporter) -> int:
-    """Writes the ONNX file and returns the size of all files it took, in bytes."""
-    with reporter.stage("write", "writing the ONNX file") as stage:
-        onnx_file.write(prepared.model, path)
-        size_bytes = sum(file.stat().st_size for file in path.parent.iterdir())
-        stage.detail = format_bytes(size_bytes)
-    return size_bytes
+def _check_weights(prepared: Prepared, output: Path) -> None:
+    """Checks again, now that the weights are known, that there is room and that nothing is overwritten."""
+    sources = onnx_file.data_files(prepared.model)
+    check_output(output, sources, needed_bytes=onnx_file.weight_bytes(prepared.model))
+    if sources:
+        check_output(output.with_name(f"{output.name}.data"), sources)
 
 
 def _metadata(prepared: Prepared, provenance: Provenance, report: RewriteReport, tolerance: Tolerance) -> Metadata:
@@ -210,8 +164,3 @@ def _metadata(prepared: Prepared, provenance: Provenance, report: RewriteReport,
 
 def _sources(provenance: Provenance) -> list[Path]:
     return [path for path in (provenance.source, provenance.weights) if path is not None]
-
-
-def _discard(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from s2deploy import onnx_file
+from s2deploy.accuracy import Side
 from s2deploy.errors import ArtifactError, S2DeployError, UsageError
-from s2deploy.feeds import Array, Feed, random_feed
+from s2deploy.feeds import Array, random_feed
 from s2deploy.metadata import PREFIX, Metadata
 from s2deploy.pipeline.onnx_inputs import resolve_inputs
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
 from s2deploy.rewrite import count_nodes, count_scatters
-from s2deploy.runtime import Session, load
+from s2deploy.runtime import Worker
 from s2deploy.specs import TensorSpec, with_value_ranges
 
 
@@ -25,6 +26,7 @@ def prepare_onnx(
     value_ranges: Sequence[str],
     data: Mapping[str, Array] | None,
     opset: int | None,
+    worker: Worker,
     reporter: Reporter,
 ) -> Prepared:
     """Reads an ONNX file and settles its inputs.
@@ -35,6 +37,7 @@ def prepare_onnx(
         value_ranges: ``NAME=LO..HI`` texts for inputs without a spec.
         data: Arrays to validate on.
         opset: The opset asked for; the file's own, or an error.
+        worker: Runs the file, where its sizes have to be tried.
         reporter: Told about the stages.
 
     Raises:
@@ -42,6 +45,7 @@ def prepare_onnx(
         UsageError: The inputs or the opset do not go with the file.
         SourceError: The model does not run at any size tried.
     """
+    worker.start()
     with reporter.stage("read", "reading the ONNX file") as stage:
         model = onnx_file.read(path)
         own_opset = opset_of(model)
@@ -53,10 +57,9 @@ def prepare_onnx(
         scatters = count_scatters(model)
         stage.detail = f"opset {own_opset}, {count_nodes(model)} nodes, {scatters} scatters"
     with reporter.stage("inputs", "finding the sizes of the inputs") as stage:
-        original = Original(path)
         if not given and f"{PREFIX}semantics" in model.metadata_props:
             given = Metadata.from_props(model.metadata_props, path).inputs
-        inputs = resolve_inputs(model, given, original.runs, data)
+        inputs = resolve_inputs(model, given, _tries(worker.side(path)), data)
         specs = with_value_ranges(inputs.specs, value_ranges)
         stage.detail = "  ".join(map(str, specs)) or "none"
         stage.notes += inputs.remarks
@@ -64,7 +67,7 @@ def prepare_onnx(
         model=model,
         specs=specs,
         ranges=inputs.declared,
-        reference=original.run,
+        reference=path,
         reference_name="the original file",
         writes=scatters,
         open_dims=inputs.open_dims,
@@ -77,25 +80,16 @@ def opset_of(model: ir.Model) -> int:
     return model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1))
 
 
-class Original:
-    """The original file on onnxruntime, loaded when it is first run."""
+def _tries(side: Side) -> Callable[[Sequence[TensorSpec], Mapping[str, int]], bool]:
+    """Returns a function that tells whether the model runs at some sizes of its named dimensions."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._session: Session | None = None
-
-    def run(self, feed: Feed) -> Mapping[str, Array]:
-        """Runs the model."""
-        if self._session is None:
-            self._session = load(self._path)
-        return self._session(feed)
-
-    def runs(self, specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> bool:
-        """Whether the model runs at some sizes of its named dimensions."""
+    def runs(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> bool:
         try:
-            self.run(random_feed(specs, sizes))
+            side(random_feed(specs, sizes))
         except ArtifactError:
             raise
         except S2DeployError:
             return False
         return True
+
+    return runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2deploy.specs import Dim, TensorSpec
@@ -23,7 +24,7 @@ class Prepared:
         model: The graph, not rewritten yet.
         specs: Its inputs with the ranges to validate.
         ranges: What the rewrite may rely on, by dimension name.
-        reference: Runs the original.
+        reference: The original: an ONNX file, or a function that runs it.
         reference_name: What the original is, for people.
         writes: In-place writes or scatter nodes the source has.
         overlaps: Its overlapping in-place operations.
@@ -36,7 +37,7 @@ class Prepared:
     model: ir.Model
     specs: tuple[TensorSpec, ...]
     ranges: dict[str, Dim]
-    reference: Side
+    reference: Path | Side
     reference_name: str
     writes: int
     overlaps: tuple[Overlap, ...] = ()

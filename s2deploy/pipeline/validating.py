@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s2deploy import onnx_file
 from s2deploy.accuracy import Comparison, Side
 from s2deploy.feeds import load_feed
 from s2deploy.metadata import Metadata, read_metadata
 from s2deploy.model import Loaded
 from s2deploy.pipeline.arguments import AnyPath, load, tolerance_of
-from s2deploy.pipeline.onnx_source import Original
-from s2deploy.pipeline.proof import prove
+from s2deploy.pipeline.proof import Proof, describe
 from s2deploy.report import Reporter
-from s2deploy.runtime import load as load_session
+from s2deploy.runtime import Worker
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,13 @@ def validate(
     )
     for remark in _changes(loaded, metadata):
         reporter.line(f"note: {remark}")
-    return prove(_reference(loaded, metadata, artifact), artifact, metadata.inputs, feed, tolerance, reporter)
+    original = _reference(loaded, metadata, artifact)
+    with tempfile.TemporaryDirectory(prefix="s2deploy-") as name, Worker(Path(name)) as worker:
+        proof = Proof(original, worker, Path(name), metadata.inputs, feed, tolerance)
+        with reporter.stage("validate", "comparing outputs on onnxruntime") as stage:
+            comparison = proof.compare(artifact, stage)
+            stage.detail = describe(comparison)
+    return comparison
 
 
 def _is_module(model: object) -> bool:
@@ -90,12 +97,11 @@ def _changes(loaded: Loaded, metadata: Metadata) -> list[str]:
     ]
 
 
-def _reference(loaded: Loaded, metadata: Metadata, artifact: Path) -> Side:
+def _reference(loaded: Loaded, metadata: Metadata, artifact: Path) -> Path | Side:
     if loaded.onnx_path is not None:
-        return Original(loaded.onnx_path).run
+        return loaded.onnx_path
     from s2deploy.pipeline.torch_source import torch_side
 
     assert loaded.module is not None  # only an ONNX source has none
-    with load_session(artifact) as session:
-        outputs = [output.name for output in session.outputs]
+    outputs = [str(value.name) for value in onnx_file.read(artifact).graph.outputs]
     return torch_side(loaded.module, metadata.inputs, outputs, metadata.state)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from s2deploy.errors import RewriteError
+from s2deploy.rewrite.changes import Change, Changes, Withdrawal
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.folding import fold_constants
@@ -25,7 +26,19 @@ from s2deploy.rewrite.rules import SCATTERS
 from s2deploy.rewrite.scatter_reductions import expand_reductions
 from s2deploy.specs import Dim
 
-__all__ = ["DEFAULT_PASSES", "Refusal", "Rewrite", "RewriteReport", "count_nodes", "count_scatters", "rewrite"]
+__all__ = [
+    "DEFAULT_PASSES",
+    "Change",
+    "Changes",
+    "Refusal",
+    "Rewrite",
+    "RewriteReport",
+    "Withdrawal",
+    "clean_up",
+    "count_nodes",
+    "count_scatters",
+    "rewrite",
+]
 
 _OLDEST_OPSET = 11
 _MOST_ROUNDS = 4
@@ -38,6 +51,7 @@ class RewriteReport:
     Attributes:
         rewrites: Tensors that are now computed by other nodes.
         refusals: Scatters that were left alone.
+        withdrawn: Changes that were left out because the outputs differed with them.
         guards: Comparisons of sizes that were decided by the declared ranges; the graph is right where they hold.
         nodes_before: Nodes that are not Constant, before.
         nodes_after: The same, after.
@@ -47,6 +61,7 @@ class RewriteReport:
 
     rewrites: list[Rewrite] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    withdrawn: tuple[Withdrawal, ...] = ()
     guards: tuple[str, ...] = ()
     nodes_before: int = 0
     nodes_after: int = 0
@@ -63,12 +78,20 @@ class Context:
         sizes: Typical size of named dimensions.
         report: Where a pass says what it did.
         weights: Names of the initializers that the file came with.
+        changes: Which changes may be made.
+        pass_name: The pass that is running.
     """
 
     ranges: Mapping[str, Interval]
     sizes: Mapping[str, int]
     report: RewriteReport
-    weights: frozenset[str] = frozenset()
+    weights: frozenset[str]
+    changes: Changes
+    pass_name: str
+
+    def allow(self, part: str) -> bool:
+        """Whether the pass may replace a tensor or take a step; asked right before."""
+        return self.changes.allow(self.pass_name, part)
 
 
 Pass = Callable[[ir.Model, Context], None]
@@ -88,14 +111,16 @@ def compose(model: ir.Model, context: Context) -> None:
     See `movement.py` and `folding.py`: what is movement of constants is a constant, and may decide other movement.
     """
     report = context.report
-    for _ in range(_MOST_ROUNDS):
-        result = compose_movement(model.graph, context.ranges, context.sizes)
+    for number in range(_MOST_ROUNDS):
+        if number and not context.allow(f"round {number + 1}"):
+            return
+        result = compose_movement(model.graph, context.ranges, context.sizes, context.allow)
         report.refusals[:] = result.refusals
         report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
-        folded = fold_constants(model.graph, context.weights)
+        folded = fold_constants(model.graph, context.weights, context.allow)
         if not (result.rewrites or result.unfinished or folded):
             return
-        clean_up(model, context)
+        clean_up(model, replace(context, pass_name=clean_up.__name__))
         first = {done.name: done.before for done in reversed(report.rewrites)}
         latest = {done.name: replace(done, before=first.get(done.name, done.before)) for done in result.rewrites}
         report.rewrites[:] = {**{done.name: done for done in report.rewrites}, **latest}.values()
@@ -103,35 +128,43 @@ def compose(model: ir.Model, context: Context) -> None:
 
 def fix_targets(model: ir.Model, context: Context) -> None:
     """Makes computed Reshape targets constant; see `reshape_targets.py`."""
-    fix_reshape_targets(model.graph, context.ranges)
+    fix_reshape_targets(model.graph, context.ranges, context.allow)
 
 
 def reduce(model: ir.Model, context: Context) -> None:
     """Turns scatters that add or multiply at known positions into arithmetic; see `scatter_reductions.py`."""
-    context.report.rewrites += expand_reductions(model.graph, context.ranges)
+    context.report.rewrites += expand_reductions(model.graph, context.ranges, context.allow)
     common.RemoveUnusedNodesPass()(model)
 
 
-def clean_up(model: ir.Model, _: Context) -> None:
+def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
-    common.RemoveUnusedNodesPass()(model)
-    remove_identities(model.graph)
-    remove_duplicates(model.graph)
-    common.RemoveUnusedNodesPass()(model)
+    if context.allow("unused nodes"):
+        common.RemoveUnusedNodesPass()(model)
+    if context.allow("identities"):
+        remove_identities(model.graph)
+    if context.allow("duplicates"):
+        remove_duplicates(model.graph)
+    if context.allow("unused nodes"):
+        common.RemoveUnusedNodesPass()(model)
 
 
 DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
 
 
 def rewrite(
-    model: ir.Model, ranges: Mapping[str, Dim] | None = None, passes: tuple[Pass, ...] = DEFAULT_PASSES
+    model: ir.Model,
+    ranges: Mapping[str, Dim] | None = None,
+    passes: tuple[Pass, ...] | None = None,
+    changes: Changes | None = None,
 ) -> RewriteReport:
     """Rewrites a model in place.
 
     Args:
         model: The model; inputs and outputs keep their names, types and shapes.
         ranges: The sizes that named dimensions can take. A dimension without one is at least 1.
-        passes: What to run, in order.
+        passes: What to run, in order; `DEFAULT_PASSES` unless given.
+        changes: Which changes may be made, all unless given, and where those made are kept.
 
     Raises:
         RewriteError: The model's operator set is older than the rewrites know.
@@ -145,19 +178,18 @@ def rewrite(
     dims = ranges or {}
     multiples = {name: dim.multiple for name, dim in dims.items() if dim.multiple > 1}
     report = RewriteReport(nodes_before=count_nodes(model), scatters_before=count_scatters(model))
+    changes = changes or Changes()
     parts = {part_of(name, multiple): (dims[name], multiple) for name, multiple in multiples.items()}
-    context = Context(
-        {name: (dim.min, dim.max) for name, dim in dims.items()}
-        | {name: (dim.min // multiple, dim.max // multiple) for name, (dim, multiple) in parts.items()},
-        {name: dim.opt for name, dim in dims.items()}
-        | {name: dim.opt // multiple for name, (dim, multiple) in parts.items()},
-        report,
-        frozenset(model.graph.initializers),
-    )
+    intervals = {name: (dim.min, dim.max) for name, dim in dims.items()}
+    intervals |= {name: (dim.min // multiple, dim.max // multiple) for name, (dim, multiple) in parts.items()}
+    sizes = {name: dim.opt for name, dim in dims.items()}
+    sizes |= {name: dim.opt // multiple for name, (dim, multiple) in parts.items()}
+    weights = frozenset(model.graph.initializers)
     shown = faces(model.graph)
     with factored(model.graph, multiples):
-        for run in passes:
-            run(model, context)
+        for run in DEFAULT_PASSES if passes is None else passes:
+            if changes.allow(run.__name__):
+                run(model, Context(intervals, sizes, report, weights, changes, run.__name__))
     common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)

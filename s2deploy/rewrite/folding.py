@@ -10,7 +10,7 @@ Preserves the bits that onnxruntime itself would compute.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import onnx
@@ -29,12 +29,13 @@ _KEPT = frozenset(
 _STEERED = frozenset({"If", "Loop"})
 
 
-def fold_constants(graph: ir.Graph, weights: Collection[str]) -> bool:
+def fold_constants(graph: ir.Graph, weights: Collection[str], allow: Callable[[str], bool] = lambda name: True) -> bool:
     """Folds a graph in place and tells whether anything changed; what nothing reads any more is left for a clean-up.
 
     Args:
         graph: The graph, in topological order.
         weights: Names of the initializers that the file came with.
+        allow: Asked with a tensor's name right before it becomes a constant.
     """
     nodes = _sized(graph, _foldable(graph, weights))
     inside = set(nodes)
@@ -49,7 +50,7 @@ def fold_constants(graph: ir.Graph, weights: Collection[str]) -> bool:
             continue
         tensor = ir.Tensor(array, name=f"{value.name}_folded")
         constant = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        if constant.name in graph.initializers:
+        if constant.name in graph.initializers or not allow(value.name or ""):
             continue
         graph.register_initializer(constant)
         substitute(graph, value, constant, producer)

@@ -8,7 +8,7 @@ Preserves shape, dtype, names and values. Source: the ONNX specification of Resh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -21,8 +21,10 @@ from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.rules_movement import int_attribute, reshaped
 
 
-def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
-    """Makes computed Reshape targets constant in place and returns how many."""
+def fix_reshape_targets(
+    graph: ir.Graph, ranges: Mapping[str, Interval], allow: Callable[[str], bool] = lambda name: True
+) -> int:
+    """Makes computed Reshape targets constant in place and returns how many; asks with each Reshape's output before."""
     computed = [node for node in graph if node.op_type == "Reshape" and node.domain == "" and _is_computed(node)]
     if not computed:
         return 0
@@ -40,7 +42,7 @@ def fix_reshape_targets(graph: ir.Graph, ranges: Mapping[str, Interval]) -> int:
         if wanted is None:
             continue
         value = _target(facts, node, wanted)
-        if value is not None:
+        if value is not None and allow(node.outputs[0].name or ""):
             node.replace_input_with(1, value)
             node.attributes.pop("allowzero", None)
             changed += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -34,16 +34,26 @@ _ROUNDS_ALIKE = frozenset({"add", "mul"})
 _MOST_WRITES = 16
 
 
-def expand_reductions(graph: ir.Graph, ranges: Mapping[str, Interval]) -> list[Rewrite]:
-    """Turns reductions into arithmetic in place; nodes that nothing reads any more are left for a clean-up."""
+def expand_reductions(
+    graph: ir.Graph, ranges: Mapping[str, Interval], allow: Callable[[str], bool] = lambda name: True
+) -> list[Rewrite]:
+    """Turns reductions into arithmetic in place; nodes that nothing reads any more are left for a clean-up.
+
+    Args:
+        graph: The graph, in topological order.
+        ranges: Smallest and largest size of named dimensions.
+        allow: Asked with the name of a scatter's output right before it is replaced.
+    """
     reducing = [node for node in graph if node.op_type in SCATTERS and node.domain == "" and _reduction(node) != "none"]
     if not reducing:
         return []
     facts = Interpretation(graph, ranges, RULES)
-    lowering = Lowering(graph, facts.bounds, facts.dimensions(), facts.opset)
+    lowering = Lowering(graph, facts.bounds, facts.dimensions())
     done: list[Rewrite] = []
     for node in reducing:
         count, name = len(lowering.added), node.outputs[0].name or ""
+        if not allow(name):
+            continue
         try:
             operators = _expanded(facts, lowering, node)
         except (NotMovementError, UndecidedError, StrideError, CannotLowerError, RecursionError, IndexError):

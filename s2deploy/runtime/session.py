@@ -112,13 +112,14 @@ class OnnxSession(Session):
     Args:
         path: The file; external data is found beside it.
         threads: Threads per operator; as many as this process may use unless given.
+        optimized: Whether onnxruntime may rearrange the graph; otherwise it computes node by node.
 
     Raises:
         UsageError: `threads` is below 1.
         ArtifactError: The file is damaged, or onnxruntime refuses it.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, optimized: bool = True) -> None:
         import onnxruntime
 
         if threads is not None and threads < 1:
@@ -126,6 +127,8 @@ class OnnxSession(Session):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _usable_cores()
         options.log_severity_level = 4  # what goes wrong is raised
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]

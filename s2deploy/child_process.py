@@ -1,0 +1,77 @@
+"""Processes of our own for what can crash, run out of memory, or leave its state behind: started, ended, and mourned.
+
+The child sees exactly the modules its parent sees, ends when the parent does, and is no part of the terminal's process
+group, so that Ctrl-C reaches the parent alone, which then ends the child for certain.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+# `python -m` would let files of the working folder come first
+_BOOTSTRAP = (
+    "import importlib, sys; module, folder, *path = sys.argv[1:]; sys.path[:] = path; "
+    "importlib.import_module(module).main(folder)"
+)
+_WORDS_BYTES = 2000
+
+
+def start(module: str, folder: Path, *, log: IO[bytes], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts ``module.main(folder)`` in a process of its own, with a pipe to its standard input.
+
+    Args:
+        module: A module with a function `main`.
+        folder: What `main` is given.
+        log: Where its standard error goes.
+        stdout: Where its standard output goes; ``subprocess.PIPE`` to read it.
+    """
+    command = [sys.executable, "-c", _BOOTSTRAP, module, str(folder), *sys.path]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=stdout, stderr=log, start_new_session=True, bufsize=0
+    )
+
+
+def end(process: subprocess.Popen[Any]) -> int:
+    """Ends a process that has not ended by itself, closes the pipes to it, and returns its exit code."""
+    if process.poll() is None:
+        process.kill()
+    code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    return code
+
+
+def how_it_ended(code: int) -> tuple[str, bool]:
+    """Returns in words how a process ended, and whether memory has probably run out."""
+    if code == -signal.SIGKILL:
+        return "was killed, which is what the system does when memory runs out", True
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})", False
+    return f"ended with code {code}", False
+
+
+def last_words(log: Path) -> str:
+    """Returns the end of a child's log."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _WORDS_BYTES))
+        return stream.read().decode("utf-8", errors="replace").strip()
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent does, however it does: the pipe it holds open is then closed.
+
+    Called in a child that reads nothing from its standard input.
+    """
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    os.read(0, 1)  # nothing is ever written; not sys.stdin, whose lock must be free at the interpreter's end
+    os._exit(1)
