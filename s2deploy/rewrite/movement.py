@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.bodies import bodies, inline_decided, understood_body
 from s2deploy.rewrite.cases import Cases, Original
 from s2deploy.rewrite.constants import constant_array
-from s2deploy.rewrite.coordinates import Interval, UndecidedError, names
+from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, names
 from s2deploy.rewrite.cost import expression_cost, node_cost
 from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import Expression, walk
@@ -28,6 +29,7 @@ from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
+from s2deploy.rewrite.unrolling import unroll_scattering
 
 _WITHDRAWN = "its rewrite gave other outputs and was withdrawn"
 _TOO_DEEP = "its assignments lie within each other too deeply"
@@ -81,47 +83,77 @@ def compose_movement(
         sizes: Typical size of named dimensions, for the cost of what moves.
         allow: Asked with a tensor's name right before it is replaced.
     """
-    return _Composition(graph, ranges, sizes, allow).run()
+    plain = Interpretation(graph, ranges, RULES, SCATTERS)
+    facts, cases = _understood(graph, ranges, plain)
+    result = _Composition(graph, facts, cases, sizes, facts.dimensions(), allow).run()
+    result.unfinished |= allow("decided branches") and inline_decided(graph, plain)
+    _compose_bodies(plain, sizes, result, {}, allow)
+    result.unfinished |= allow("short loops") and unroll_scattering(graph, plain)
+    return result
+
+
+def _compose_bodies(
+    facts: Interpretation,
+    sizes: Mapping[str, int],
+    result: MovementResult,
+    around: Mapping[Coord, tuple[ir.Value, int]],
+    allow: Callable[[str], bool],
+) -> None:
+    """Composes the movement in the bodies of If, Loop and Scan nodes, in terms of what is known outside of them."""
+    for node in list(facts.graph):
+        for body in bodies(node):
+            inner = understood_body(node, body, facts, RULES, SCATTERS)
+            known = {**around, **facts.dimensions(node)}
+            found = _Composition(body, inner, None, sizes, {**inner.dimensions(), **known}, allow).run()
+            _compose_bodies(inner, sizes, found, known, allow)
+            result.rewrites += found.rewrites
+            result.refusals += found.refusals
+            result.guards = tuple(dict.fromkeys((*result.guards, *found.guards)))
+            result.unfinished |= found.unfinished
+
+
+def _understood(
+    graph: ir.Graph, ranges: Mapping[str, Interval], plain: Interpretation
+) -> tuple[Interpretation, Cases | None]:
+    """Returns the facts, those for sizes of 2 and more if they tell more and the cases of 1 can be proven."""
+    inputs = {name for value in graph.inputs for size in plain.known_shape(value) or () for name in names(size)}
+    open_to_one = [name for name in sorted(inputs & plain.undecided) if ranges.get(name, (1, None))[0] == 1]
+    cases = Cases(graph, ranges, RULES, open_to_one)
+    if not cases:
+        return plain, None
+    bold = Interpretation(graph, cases.assumed, RULES, SCATTERS)
+    scattered = {node for node in graph if node.op_type in SCATTERS and node in bold.moved}
+    for node in graph:
+        for value in node.outputs if node in bold.moved else ():
+            if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(_cone(bold, node)):
+                continue
+            tensor = bold.understood(value)
+            try:
+                expression = None if tensor is None else emit(bold.bounds, tensor, bold.source_shape)
+            except UndecidedError:
+                return plain, None
+            if expression is None or not cases.hold(expression, _value(value)):
+                return plain, None
+    return bold, cases
 
 
 class _Composition:
     def __init__(
         self,
         graph: ir.Graph,
-        ranges: Mapping[str, Interval],
+        facts: Interpretation,
+        cases: Cases | None,
         sizes: Mapping[str, int],
+        dimensions: Mapping[Coord, tuple[ir.Value, int]],
         allow: Callable[[str], bool],
     ) -> None:
         self._graph = graph
         self._allow = allow
         self._sizes = sizes
-        self._facts, self._cases = self._understood(graph, ranges)
-        self._lowering = Lowering(graph, self._facts.bounds, self._facts.dimensions())
+        self._facts, self._cases = facts, cases
+        self._lowering = Lowering(graph, facts.bounds, dimensions, facts.opset)
         self._lowered: set[Expression] = set()
         self._result = MovementResult(refusals=list(self._facts.refusals))
-
-    def _understood(self, graph: ir.Graph, ranges: Mapping[str, Interval]) -> tuple[Interpretation, Cases | None]:
-        """Returns the facts, those for sizes of 2 and more if they tell more and the cases of 1 can be proven."""
-        plain = Interpretation(graph, ranges, RULES, SCATTERS)
-        inputs = {name for value in graph.inputs for size in plain.known_shape(value) or () for name in names(size)}
-        open_to_one = [name for name in sorted(inputs & plain.undecided) if ranges.get(name, (1, None))[0] == 1]
-        cases = Cases(graph, ranges, RULES, open_to_one)
-        if not cases:
-            return plain, None
-        bold = Interpretation(graph, cases.assumed, RULES, SCATTERS)
-        scattered = {node for node in graph if node.op_type in SCATTERS and node in bold.moved}
-        for node in graph:
-            for value in node.outputs if node in bold.moved else ():
-                if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(_cone(bold, node)):
-                    continue
-                tensor = bold.understood(value)
-                try:
-                    expression = None if tensor is None else emit(bold.bounds, tensor, bold.source_shape)
-                except UndecidedError:
-                    return plain, None
-                if expression is None or not cases.hold(expression, _value(value)):
-                    return plain, None
-        return bold, cases
 
     def run(self) -> MovementResult:
         moved = [node for node in self._graph if node in self._facts.moved]

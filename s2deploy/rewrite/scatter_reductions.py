@@ -48,7 +48,7 @@ def expand_reductions(
     if not reducing:
         return []
     facts = Interpretation(graph, ranges, RULES)
-    lowering = Lowering(graph, facts.bounds, facts.dimensions())
+    lowering = Lowering(graph, facts.bounds, facts.dimensions(), facts.opset)
     done: list[Rewrite] = []
     for node in reducing:
         count, name = len(lowering.added), node.outputs[0].name or ""
