@@ -46,6 +46,9 @@ def read(path: Path) -> ir.Model:
         _check_external(tensor, path)
     for body in _bodies(model):
         _check_order(body, path)
+    for value in (value for body in (*model.graphs(), *model.functions.values()) for value in body.outputs):
+        if not _exists(value):
+            raise ArtifactError(f"{path} is not a valid ONNX model: nothing computes {value.name!r}", hint=_HINT)
     return model
 
 
@@ -135,11 +138,6 @@ def _check_order(graph: ir.Graph | ir.Function, path: Path) -> None:
                     f"{path} is not a valid ONNX model: a {node.op_type} reads {value.name!r}, which nothing computes",
                     hint=_HINT,
                 )
-    for value in graph.outputs:
-        if not _exists(value):
-            raise ArtifactError(
-                f"{path} is not a valid ONNX model: nothing computes its output {value.name!r}", hint=_HINT
-            )
     if not _is_sorted(graph, set()):
         try:
             graph.sort()

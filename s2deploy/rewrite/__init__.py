@@ -98,10 +98,14 @@ Pass = Callable[[ir.Model, Context], None]
 
 
 def prepare(model: ir.Model, _: Context) -> None:
-    """Inlines local functions and makes constants initializers, which IR version 3 knows as inputs only."""
+    """Inlines local functions of the model's opsets and makes constants initializers.
+
+    IR version 3 knows initializers as inputs only.
+    """
     model.ir_version = max(model.ir_version, 4)
     if model.functions:
-        common.InlinePass()(model)
+        own = dict(model.opset_imports)
+        common.InlinePass(lambda body: all(own.get(name, n) == n for name, n in body.opset_imports.items()))(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
