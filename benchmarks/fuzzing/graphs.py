@@ -201,7 +201,10 @@ def names(rng: Random, model: onnx.ModelProto) -> None:
     elif action == 1:
         node.name = rng.choice([rng.choice(nodes).name, "s2deploy_constant_0", "a b/c\n", "\u00e9"])
     else:
-        old, new = node.output[0], rng.choice(["s2deploy_constant_0", "_unknown1", "N", "val 0", "\u00e9", "x_replaced"])
+        old, new = (
+            node.output[0],
+            rng.choice(["s2deploy_constant_0", "_unknown1", "N", "val 0", "\u00e9", "x_replaced"]),
+        )
         for other in every_node(model.graph):
             other.input[:] = [new if name == old else name for name in other.input]
             other.output[:] = [new if name == old else name for name in other.output]

@@ -146,7 +146,9 @@ def metadata(rng: Random, model: onnx.ModelProto) -> None:
     """Adds metadata that looks like that of an earlier export, and is not."""
     keys = ["s2deploy.semantics", "s2deploy.inputs", "s2deploy.version", "s2deploy.guards", "other"]
     for _ in range(rng.randrange(1, 4)):
-        model.metadata_props.add(key=rng.choice(keys), value=rng.choice(["", "clone", "[]", '["x:2,3"]', "{", "\u00e9", "1"]))
+        model.metadata_props.add(
+            key=rng.choice(keys), value=rng.choice(["", "clone", "[]", '["x:2,3"]', "{", "\u00e9", "1"])
+        )
 
 
 def _change_tensor(rng: Random, tensor: TensorProto) -> None:
