@@ -33,7 +33,8 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.roll.default: roll,
         aten.copy.default: copy,
         aten.squeeze.dim: squeeze_dim,
-        torch.ops.prims.view_of.default: view_of,
+        torch.ops.prims.view_of.default: same_elements,
+        torch.ops.prims.copy_strided.default: same_elements,
     }
 
 
@@ -114,8 +115,8 @@ def squeeze_dim(self: Any, dim: int) -> Any:
     return op.Squeeze(self, [dim]) if len(self.shape) and self.shape[dim] == 1 else op.Identity(self)
 
 
-def view_of(self: Any) -> Any:
-    """Translates ``prims.view_of``, what torch makes of a view that changes nothing."""
+def same_elements(self: Any, strides: Any = None) -> Any:
+    """Translates ``prims.view_of`` and ``prims.copy_strided``: the same elements, however they lie in memory."""
     return _opset().Identity(self)
 
 

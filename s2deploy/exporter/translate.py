@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.failures import translation_error
+from s2deploy.exporter.masks import choose_by_masks
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs, separate_outputs
 from s2deploy.exporter.operators import translation_table
 from s2deploy.exporter.provenance import keep_source_lines
@@ -24,6 +25,7 @@ from s2deploy.exporter.rolls import unroll
 from s2deploy.exporter.slices import make_bounds_constant
 from s2deploy.exporter.splits import gather_by_one_index, split_by_slices
 from s2deploy.exporter.state import Change, name_state, return_state
+from s2deploy.exporter.views import check_dynamic_sizes, select_what_unbind_returns
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -105,18 +107,21 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
     class Prepared(torch.export.ExportedProgram):
         def __init__(self) -> None:
             self.__dict__.update(program.__dict__)
+            self._graph_module = select_what_unbind_returns(program.graph_module)
             self.decomposed: torch.fx.Graph | None = None
             self.changes: tuple[Change, ...] = ()
 
         def run_decompositions(self, *args: Any, **kwargs: Any) -> torch.export.ExportedProgram:
             result: torch.export.ExportedProgram = super().run_decompositions(*args, **kwargs)
             self.decomposed = result.graph
+            check_dynamic_sizes(program, result)
             _keep_tensors(result)
             self.changes = return_state(result)
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
             split_by_slices(result.graph_module)
             gather_by_one_index(result.graph_module)
+            choose_by_masks(result.graph_module)
             make_bounds_constant(result.graph_module)
             return result
 

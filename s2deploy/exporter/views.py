@@ -1,0 +1,59 @@
+"""Views of a captured program whose writes make torch's decomposition forget that a size is dynamic.
+
+Before: getitem(unbind(x, dim), i)
+After:  select(x, dim, i), the same view of the same memory
+
+A write into what unbind returns fixes every dynamic size of x to the example's when torch decomposes the program,
+without a word. So does one into what unfold returns, which has no other form: such a program is refused.
+
+Requires: nothing
+Preserves: values, shapes, names and aliasing; the program given is not changed
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from typing import TYPE_CHECKING
+
+from s2deploy.errors import ExportError
+from s2deploy.exporter.naming import input_shapes
+
+if TYPE_CHECKING:
+    import torch
+
+
+def select_what_unbind_returns(graph_module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Returns a graph module without unbind; the one given where there is none in it."""
+    import torch
+
+    aten = torch.ops.aten
+    if not any(node.target is aten.unbind.int for node in graph_module.graph.nodes):
+        return graph_module
+    changed = copy.deepcopy(graph_module)
+    for node in list(changed.graph.nodes):
+        if node.target is not aten.unbind.int or not all(user.target is operator.getitem for user in node.users):
+            continue
+        tensor = node.args[0]
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        for part in list(node.users):
+            part.target, part.args = aten.select.int, (tensor, dim, part.args[1])
+        changed.graph.erase_node(node)
+    changed.recompile()
+    return changed
+
+
+def check_dynamic_sizes(program: torch.export.ExportedProgram, decomposed: torch.export.ExportedProgram) -> None:
+    """Checks that no dynamic size of the inputs became fixed on the way.
+
+    Raises:
+        ExportError: One did.
+    """
+    for before, after in zip(input_shapes(program), input_shapes(decomposed), strict=True):
+        for axis, (size, left) in enumerate(zip(before, after, strict=True)):
+            if isinstance(left, int) and not isinstance(size, int):
+                raise ExportError(
+                    f"torch fixes a dynamic size (axis {axis}) to {left} when it decomposes this model",
+                    hint="a write into what unfold returns does that: write to slices of the tensor instead, "
+                    "or declare the size fixed",
+                )

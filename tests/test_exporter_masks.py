@@ -1,0 +1,42 @@
+"""Assignments under masks: the cases that become where, those that do not, and their values."""
+
+import pytest
+import torch
+from test_exporter_translate import All, compare, operators, translate
+
+
+def one_value(x):
+    x[x < 0] = 3
+    x[:, 2:4][x[:, :2] > 1] = -1
+    return x
+
+
+def leading_axes(x):
+    x[torch.tensor([True, False])] = 3
+    x[x[..., 0] > 0] = 2
+    return x
+
+
+def behind_an_axis(x):
+    x[:, x[0, :, 0] > 0] = 5
+    return x
+
+
+def several_values(x):
+    x[torch.tensor([True, False])] = x[1:]
+    return x
+
+
+@pytest.mark.parametrize("texts", [("x:2,8,9",), ("x:2,8,height=6..9..20",)])
+def test_one_value_under_one_mask_needs_no_index(texts: tuple[str, ...]) -> None:
+    module = All(one_value, leading_axes, behind_an_axis)
+    model, specs = translate(module, texts)
+    assert not {"ScatterND", "NonZero"} & operators(model).keys()
+    compare(module, model, specs)
+
+
+def test_other_masks_keep_their_index_and_stay_right() -> None:
+    module = All(several_values)
+    model, specs = translate(module, ("x:2,8,9",))
+    assert operators(model)["ScatterND"] == 1
+    compare(module, model, specs)

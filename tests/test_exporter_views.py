@@ -1,0 +1,73 @@
+"""Writes into views that torch's decomposition mistreats: repaired, or refused."""
+
+import pytest
+import torch
+from test_exporter_translate import All, compare, operators, translate
+from torch import nn
+
+from s2deploy.errors import ExportError
+from s2deploy.exporter import capture
+from s2deploy.exporter.views import check_dynamic_sizes, select_what_unbind_returns
+from s2deploy.specs import parse_inputs
+
+DYNAMIC = ("x:4,width=6..8..12",)
+
+
+class Filled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.unbind(0)[1].fill_(3)
+        return x
+
+
+def written_parts(x):
+    first, *_, last = x.unbind()
+    first += last
+    last[1:] = first[:-1]
+    for row in x:
+        row[:2].mul_(2)
+    return x, first
+
+
+def read_parts(x):
+    return torch.stack(x.unbind(0)[::-1]), x.squeeze(0), x.squeeze((0, 1))
+
+
+def from_the_start_to_the_middle(x):
+    x[:, : x.shape[1] // 2] = x[:, :1]
+    x[1:, 1 : x.shape[1] // 2] = 0
+    return x
+
+
+def filled_rows_of_a_part(x):
+    x[1::2, ::3].index_fill_(0, torch.tensor([1]), 2)
+    return x
+
+
+@pytest.mark.parametrize("texts", [("x:4,9",), DYNAMIC])
+def test_writes_into_views_are_right_at_every_size(texts: tuple[str, ...]) -> None:
+    module = All(written_parts, read_parts, from_the_start_to_the_middle)
+    model, specs = translate(module, texts)
+    compare(module, model, specs)
+    assert not operators(model).keys() & {"ScatterND", "ScatterElements", "SplitToSequence"}
+
+
+def test_writes_into_parts_with_steps_are_right() -> None:
+    module = All(filled_rows_of_a_part)
+    compare(module, *translate(module, ("x:4,9",)))
+
+
+def test_the_program_given_is_not_changed() -> None:
+    program = capture(Filled().eval(), parse_inputs(DYNAMIC)).program
+    before = str(program.graph)
+    changed = select_what_unbind_returns(program.graph_module)
+    assert "unbind" not in str(changed.graph)
+    assert str(program.graph) == before
+    assert select_what_unbind_returns(changed) is changed
+
+
+def test_a_size_that_decomposition_fixes_is_refused() -> None:
+    program = capture(Filled().eval(), parse_inputs(DYNAMIC)).program
+    fixed = capture(Filled().eval(), parse_inputs(["x:4,8"])).program
+    with pytest.raises(ExportError, match=r"fixes a dynamic size \(axis 1\) to 8"):
+        check_dynamic_sizes(program, fixed)
+    check_dynamic_sizes(program, program)
