@@ -19,8 +19,9 @@ import s2deploy.rewrite as rewriting
 from s2deploy.cli import cli
 from s2deploy.feeds import Feed
 from s2deploy.pipeline import withdrawing
-from s2deploy.rewrite import Changes, movement, rewrite
+from s2deploy.rewrite import Changes, movement, rewrite, rules
 from s2deploy.rewrite.lower import Lowering
+from s2deploy.rewrite.refusals import BROKE_DOWN
 from s2deploy.runtime import Worker
 
 BLOCKS = 5
@@ -269,3 +270,34 @@ def test_a_worker_that_dies_is_an_error_and_no_file_is_left(
     with pytest.raises(s2deploy.S2DeployError, match="memory runs out"):
         export(source)
     assert files(source.parent) == {"model.onnx"}
+
+
+def test_a_rule_that_breaks_down_costs_one_region(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = rules.RULES["ScatterND"]
+
+    def rule(facts: Any, node: ir.Node) -> Any:
+        if node.outputs[0].name == "b3":
+            raise AttributeError("a defect")
+        return original(facts, node)
+
+    monkeypatch.setitem(rules.RULES, "ScatterND", rule)
+    result = export(source)
+    assert result.passed
+    assert result.output is not None
+    assert scatters(result.output) == ["b3"]
+    assert result.rewrites.withdrawn == ()
+    (refusal,) = result.rewrites.refusals
+    assert refusal.reason == f"{BROKE_DOWN} (AttributeError: a defect)"
+
+
+def test_a_tensor_that_cannot_be_written_down_costs_no_other_pass(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def emit(*_: Any) -> Any:
+        raise AttributeError("a defect")
+
+    monkeypatch.setattr(movement, "emit", emit)
+    result = export(source)
+    assert result.passed
+    assert result.rewrites.withdrawn == ()
+    assert {refusal.reason for refusal in result.rewrites.refusals} == {f"{BROKE_DOWN} (AttributeError: a defect)"}

@@ -22,7 +22,7 @@ from s2deploy.rewrite.coordinates import (
     UndecidedError,
 )
 from s2deploy.rewrite.merged import Merged, Movement, View
-from s2deploy.rewrite.refusals import NotMovementError, Refusal
+from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError, Refusal
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import Shapes, element_type
 from s2deploy.rewrite.strides import Interleaved, StrideError
@@ -259,6 +259,8 @@ class Interpretation(Shapes):
         except (IndexError, KeyError, ValueError, ZeroDivisionError):
             # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
             self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
+        except Exception as error:  # a defect of ours costs this node alone
+            self._refuse(node, f"{BROKE_DOWN} ({type(error).__name__}: {error})")
         return False
 
     def _is_composed(self, value: ir.Value) -> bool:

@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.bodies import bodies, inline_decided, understood_body
 from s2deploy.rewrite.cases import Cases, Original
+from s2deploy.rewrite.cones import cone_of
 from s2deploy.rewrite.constants import constant_array
 from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, names
 from s2deploy.rewrite.cost import expression_cost, node_cost
@@ -26,7 +27,8 @@ from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import Expression, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
-from s2deploy.rewrite.refusals import NotMovementError, Refusal
+from s2deploy.rewrite.merged import Movement
+from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError, Refusal
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
 from s2deploy.rewrite.unrolling import unroll_scattering
@@ -125,11 +127,11 @@ def _understood(
     scattered = {node for node in graph if node.op_type in SCATTERS and node in bold.moved}
     for node in graph:
         for value in node.outputs if node in bold.moved else ():
-            if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(_cone(bold, node)):
+            if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(cone_of(bold, node)):
                 continue
             tensor = bold.understood(value)
             try:
-                expression = None if tensor is None else emit(bold.bounds, tensor, bold.source_shape)
+                expression = None if tensor is None else _written(bold, tensor)
             except UndecidedError:
                 return plain, None
             if expression is None or not cases.hold(expression, _value(value)):
@@ -174,7 +176,7 @@ class _Composition:
 
     def _reconsider(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces a needed value if its way here holds a scatter or a cheaper way is found."""
-        cone = _cone(self._facts, node)
+        cone = cone_of(self._facts, node)
         scatters = [other for other in cone if other.op_type in SCATTERS]
         if self._fold_value(node, value):
             return
@@ -250,7 +252,7 @@ class _Composition:
 
     def _unscatter(self, node: ir.Node, value: ir.Value) -> None:
         """Replaces numbers that depend on a size, such as a mask, if it took a scatter to write them."""
-        cone = _cone(self._facts, node, through_arithmetic=True)
+        cone = cone_of(self._facts, node, through_arithmetic=True)
         scatters = [other for other in cone if other.op_type in SCATTERS]
         if scatters:
             try:
@@ -267,7 +269,7 @@ class _Composition:
             return False
         constant = constant_array(tensor, value.dtype)
         if constant is not None and self._cases is not None:
-            expression = emit(self._facts.bounds, tensor, self._facts.source_shape)
+            expression = _written(self._facts, tensor)
             if not self._cases.hold(expression, _value(value)):
                 return False
         if constant is None or not self._allow(value.name or ""):
@@ -308,7 +310,7 @@ class _Composition:
         """Returns the expression of a tensor, which must hold for sizes of 1 as well."""
         tensor = original(self._facts)
         assert tensor is not None
-        found = emit(self._facts.bounds, tensor, self._facts.source_shape)
+        found = _written(self._facts, tensor)
         if self._cases is not None and not self._cases.hold(found, original):
             raise UndecidedError("it is not the same where a size is 1; declare ranges of 2 or more")
         return found
@@ -326,21 +328,14 @@ class _Composition:
         self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)
 
 
-def _cone(facts: Interpretation, node: ir.Node, *, through_arithmetic: bool = False) -> list[ir.Node]:
-    """Returns the movement nodes that only lead to this one, as far as values that exist anyway."""
-    found = [node]
-    seen = {node}
-    for current in found:
-        for value in current.inputs:
-            producer = value.producer() if value is not None else None
-            if producer is None or producer in seen or producer not in facts.moved:
-                continue
-            assert value is not None
-            if facts.is_read(value) or (facts.is_arithmetic(value) and not through_arithmetic):
-                continue
-            seen.add(producer)
-            found.append(producer)
-    return found
+def _written(facts: Interpretation, tensor: Movement) -> Expression:
+    """Returns the cheapest expression of a tensor; a defect costs this tensor alone, as nothing is changed yet."""
+    try:
+        return emit(facts.bounds, tensor, facts.source_shape)
+    except (UndecidedError, RecursionError):
+        raise
+    except Exception as error:
+        raise UndecidedError(f"{BROKE_DOWN} ({type(error).__name__}: {error})") from error
 
 
 def _value(value: ir.Value) -> Original:

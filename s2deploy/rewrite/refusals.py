@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BROKE_DOWN = "understanding it broke down, which is a fault of s2deploy"
+
 
 class NotMovementError(Exception):
     """The node is not data movement; the message says why, in the words of a refusal."""
