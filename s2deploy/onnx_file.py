@@ -44,6 +44,9 @@ def read(path: Path) -> ir.Model:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
     for tensor in _external(model):
         _check_external(tensor, path)
+    for graph in model.graphs():
+        if not isinstance(graph.name or "", str):  # protobuf gives what is no UTF-8 as bytes
+            raise ArtifactError(f"{path} is not a readable ONNX file: {graph.name!r} is no UTF-8 text", hint=_HINT)
     for body in _bodies(model):
         _check_order(body, path)
     for value in (value for body in (*model.graphs(), *model.functions.values()) for value in body.outputs):
@@ -56,6 +59,7 @@ def write(model: ir.Model, path: Path) -> None:
     """Writes a model, its weights in ``NAME.data`` beside it where they do not belong into the file; see above.
 
     Raises:
+        ArtifactError: The model holds what no ONNX file can, such as text that is not UTF-8.
         OSError: The file cannot be written.
     """
     _take_in_attributes(model)
@@ -69,6 +73,8 @@ def write(model: ir.Model, path: Path) -> None:
             if isinstance(tensor, ir.ExternalTensor):
                 value.const_value = _taken_in(tensor)
         save(model, path)
+    except ir.serde.SerdeError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.__cause__ or error}", hint=_HINT) from error
     finally:
         for value, tensor in inner.items():
             value.const_value = tensor

@@ -139,7 +139,8 @@ def _sizes(value: ir.Value, spec: TensorSpec | None = None) -> list[Size]:
             f"--input gives {len(spec.dims)} dimensions",
             hint="declare every axis of the file's input",
         )
-    return list(value.shape)
+    # some files write -1 for a size they do not know
+    return [ir.SymbolicDim(None) if isinstance(size, int) and size < 0 else size for size in value.shape]
 
 
 def _check_axis(name: str, axis: int, size: Size, dim: Dim, of_symbol: dict[str, Dim]) -> None:

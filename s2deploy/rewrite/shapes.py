@@ -177,8 +177,10 @@ class Shapes:
             return None
         sizes: list[Coord] = []
         for size in value.shape:
-            if isinstance(size, int):
+            if isinstance(size, int) and size >= 0:
                 sizes.append(size)
+            elif isinstance(size, int):  # some files write -1 for a size they do not know
+                sizes.append(self.unknown_dimension(0))
             elif self._outer is not None:
                 # A body runs many times, and a name need not mean the same size each time.
                 sizes.append(self.unknown_dimension(0))
