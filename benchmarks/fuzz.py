@@ -1,7 +1,7 @@
-"""Mutates ONNX files and sends every mutant through the library: no crash, no hang, no wrong output, errors of ours only.
+"""Sends mutated ONNX files through the library: no crash, no hang, no wrong output, errors of ours only.
 
-``python benchmarks/fuzz.py --minutes 10`` mutates exports of several frameworks, random programs and the node models of
-the onnx package, nine times in ten in their structure and else in their bytes. Each mutant is run by onnxruntime,
+``python benchmarks/fuzz.py --minutes 10`` mutates exports of several frameworks, random programs and node models of the
+onnx package, four times in five in their structure and else in their bytes. Each mutant is run by onnxruntime,
 rewritten and run again, and exported, in a process of its own with limits of time and memory. A model that runs must
 give the same bits after the rewrite; any other must be refused by an error of s2deploy with a hint. Mutants that break
 this are kept in a folder, and the exit code is 1. ``--only KEY`` repeats one of them.
@@ -26,6 +26,7 @@ import polygraphy.comparator  # noqa: F401
 from fuzzing.seeds import corpus
 from fuzzing.trial import Verdict
 from fuzzing.worker import Corpus, Worker, mutant
+
 import s2deploy.pipeline  # noqa: F401
 from s2deploy.metadata import installed_versions
 

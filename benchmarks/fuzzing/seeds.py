@@ -14,10 +14,10 @@ from onnx import parser
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path.insert(0, str(TESTS))
 
-import scatter_chains
-import small_models
-from backend_cases import cases, frozen, symbolic
-from random_programs import programs
+import scatter_chains  # noqa: E402
+import small_models  # noqa: E402
+from backend_cases import cases, frozen, symbolic  # noqa: E402
+from random_programs import programs  # noqa: E402
 
 _PROGRAMS = 120
 _MOVEMENT = (
@@ -29,7 +29,8 @@ _MOVEMENT = (
 _CORNERS = {
     "if": """<ir_version: 10, opset_import: ["": 18]> g (float[N,6] x, bool b) => (float[N,6] y) {
         one = Constant<value_ints = [1]>() big = Constant<value_ints = [9223372036854775807]>()
-        zero = Constant<value_ints = [0]>() first = Slice(x, zero, one, one) tail = Slice(x, one, big, one) pads = Constant<value_ints = [0,0,0,1]>()
+        zero = Constant<value_ints = [0]>()
+        first = Slice(x, zero, one, one) tail = Slice(x, one, big, one) pads = Constant<value_ints = [0,0,0,1]>()
         y = If(b) <
           then_branch = t () => (float[N,6] p) { p = Pad(tail, pads) },
           else_branch = e () => (float[N,6] q) { q = Concat<axis = 1>(first, tail) }
@@ -51,16 +52,20 @@ _CORNERS = {
 }
 
 
-def corpus() -> dict[str, bytes]:
-    """Returns every seed by name, serialized; the same ones in the same order each time."""
+def corpus(*, small: bool = False) -> dict[str, bytes]:
+    """Returns every seed by name, serialized; the same ones in the same order each time.
+
+    Args:
+        small: Whether to leave out the random programs and the models of the onnx package, most of the seeds.
+    """
     found: dict[str, bytes] = {}
-    for name, model in _models():
+    for name, model in (*_small_models(), *(() if small else _large_models())):
         if name not in found:
             found[name] = model.SerializeToString(deterministic=True)
     return found
 
 
-def _models() -> Iterator[tuple[str, onnx.ModelProto]]:
+def _small_models() -> Iterator[tuple[str, onnx.ModelProto]]:
     for path in sorted(TESTS.glob("data/**/*.onnx")):
         yield f"fixture {path.stem}", onnx.load(path)
     for name, text in _CORNERS.items():
@@ -70,6 +75,9 @@ def _models() -> Iterator[tuple[str, onnx.ModelProto]]:
     yield "small chain nested", scatter_chains.nested(4)
     yield "small perceptron", small_models.perceptron("batch")
     yield "small convolution", small_models.convolution()
+
+
+def _large_models() -> Iterator[tuple[str, onnx.ModelProto]]:
     for number, model in enumerate(_programs()):
         yield f"program {number}", model
     for case in cases("node"):

@@ -86,9 +86,12 @@ def _rewritten(path: Path, before: list[tuple[Mapping[str, Any], Sequence[Any]]]
     try:
         model = onnx_file.read(path)
         tolerance = _tolerance(model)
+        try:
+            ir.to_proto(model)
+        except ir.serde.SerdeError as error:  # it holds text that is not UTF-8
+            return Verdict("rewrite: not tried, the file cannot be written back", str(error))
         report = rewrite(model)
-        result = ir.to_proto(model)
-        data = result.SerializeToString()
+        data = ir.to_proto(model).SerializeToString()
     except S2DeployError as error:
         return _error("rewrite", error)
     except Exception as error:
