@@ -10,6 +10,7 @@ from torch import nn
 
 from s2deploy.errors import ExportError, InputSpecError, S2DeployError, UsageError
 from s2deploy.exporter import capture, check_program
+from s2deploy.exporter.causes import how_values_decide
 from s2deploy.exporter.naming import input_shapes
 from s2deploy.specs import parse_inputs
 
@@ -36,9 +37,16 @@ class UNet(nn.Module):
         return nn.functional.interpolate(self.down(x), scale_factor=8) + x
 
 
-def fixed_by_int(x: torch.Tensor) -> torch.Tensor:
-    half = int(x.shape[1]) // 2
-    return x[:, :half]
+def fixed_by_math(x: torch.Tensor) -> torch.Tensor:
+    return x * math.sqrt(x.shape[1])
+
+
+def fixed_by_loop(x: torch.Tensor) -> torch.Tensor:
+    return sum(x[:, i] for i in range(x.shape[1]))  # type: ignore[return-value]
+
+
+def fixed_by_float(x: torch.Tensor) -> torch.Tensor:
+    return x / float(x.shape[1])
 
 
 def fixed_by_comparison(x: torch.Tensor) -> torch.Tensor:
@@ -86,7 +94,6 @@ def failure(module: nn.Module | Function, *texts: str) -> S2DeployError:
 @pytest.mark.parametrize(
     ("function", "text", "advice"),
     [
-        (shift, "x:batch=1..5,height=2..64", "use height=3..64"),
         (restricted, "x:batch=1..5,height=2..16..64", "use height=6..16..64"),
         (in_groups_of_seven, "x:batch=1..5,height=14..56", "use height=14..56/7"),
         (lambda x: x[:, ::2] + x[:, 1::2], "x:batch=1..4,height=4..8", "use height=4..8/2"),
@@ -110,9 +117,14 @@ def test_advice_on_multiples_is_right_and_can_be_followed() -> None:
     capture(UNet().eval(), parse_inputs(["x:batch=1..2,3,height=16..64/8,width=16..64/8"]))
 
 
-def test_a_baked_size_is_reported_with_its_line() -> None:
-    error = failure(fixed_by_int, "x:batch=1..4,height=4..8")
-    assert f"fixes height to 8 ({line_of(fixed_by_int, 1)})" in error.message
+@pytest.mark.parametrize(
+    ("function", "advice"),
+    [(fixed_by_math, "write size ** 0.5"), (fixed_by_loop, "do without the loop"), (fixed_by_float, "// instead of /")],
+)
+def test_a_baked_size_is_reported_with_its_line_and_cause(function: Function, advice: str) -> None:
+    error = failure(function, "x:batch=1..4,height=4..8")
+    assert f"fixes height to 8 ({line_of(function, 1)})" in error.message
+    assert advice in str(error.hint)
 
 
 def test_a_comparison_that_the_example_meets_is_reported_with_its_line() -> None:
@@ -131,6 +143,39 @@ def test_data_dependent_control_flow_names_the_line_and_the_way_out() -> None:
     assert line_of(by_value, 1) in error.message
     assert "::" not in error.message
     assert "torch.where" in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("line", "does", "advice"),
+    [
+        ("self.kv[:, pos] = k", "assigns at a position", "index_copy_"),
+        ("cache[pos:pos + 1] += k", "assigns at a position", "torch.arange(size) == position"),
+        ("n = int(lengths.max())", "takes a number out of a tensor", "keep it a tensor"),
+        ("x = x[:, :n.item()]", "takes a number out of a tensor", "index_select"),
+        ("boxes = boxes[mask]", "size is computed from data", "torch.where(mask, x, fill)"),
+        ("if mask[0] == 1:", "decides by the values", "torch.cond"),
+        ("y = x + weird(x)", "decides by the values", "torch.cond"),
+    ],
+)
+def test_what_asks_for_values_is_told_by_its_line(line: str, does: str, advice: str) -> None:
+    said, hint = how_values_decide(line)
+    assert does in said
+    assert advice in hint
+
+
+def test_a_position_from_data_is_named_with_what_works() -> None:
+    class Cache(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("rows", torch.zeros(4, 3))
+
+        def forward(self, x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+            self.rows[position] = x  # type: ignore[index, operator]
+            return x + 1
+
+    error = failure(Cache(), "x:3", "position::int64")
+    assert f"{line_of(Cache.forward, 1)}: self.rows[position] = x" in error.message
+    assert "index_copy_(dim, position, value)" in str(error.hint)
 
 
 def test_a_forward_that_raises_is_quoted_with_its_line() -> None:

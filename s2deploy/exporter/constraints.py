@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
+from s2deploy.exporter.causes import how_to_keep_size, pinning_frames
 from s2deploy.exporter.naming import input_shapes
 from s2deploy.exporter.provenance import is_library
 from s2deploy.specs import Dim, TensorSpec, named_dims
@@ -47,34 +48,39 @@ def constraint_error(
             hint="narrow the ranges in --input so that this holds, or give fixed sizes",
         )
     blamed = _blamed(error, specs)
-    findings = [*_fixed(free, specs), *_tied(free, specs)] or _narrowed(free, specs, blamed)
+    findings = demands_of(free, specs) or [*_narrowed(excesses(free, specs, blamed))]
     if not findings:
         return None
     hints = dict.fromkeys(hint for _, hint in findings)
     return ExportError("; ".join(what for what, _ in findings), hint="; ".join(hints))
 
 
-def free_dim(dim: Dim) -> object:
-    """Returns a stand-in for a dimension that torch.export may restrict without refusing."""
-    import torch
-
-    return torch.export.Dim.AUTO(min=dim.min, max=dim.max)
+def demands_of(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    """Returns which dimensions the model takes at one size or only together: what it demands, and what to do."""
+    return [*_fixed(program, specs), *_tied(program, specs)]
 
 
 def _fixed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
     """Finds dimensions that the model takes at one size only."""
-    environment = _environment(program)
-    lines = {} if environment is None else environment.replacements_slocs
+    environment = environment_of(program)
     values = {} if environment is None else environment.replacements
+    frames = [] if environment is None else list(pinning_frames(environment))
     found = {}
     for dim, size in _dims(program, specs):
         if isinstance(size, int) and dim.name not in found:
             symbol = next((s for s, value in values.items() if value == size), None)
+            frame = next((frame for symbols, frame in frames if symbol in symbols), None)
             found[dim.name] = (
-                f"the model fixes {dim.name} to {size}{_at(lines.get(symbol))}",
-                f"write {size} instead of {dim}, or compute with x.shape directly, without int() or a loop over it",
+                f"the model fixes {dim.name} to {size}{'' if frame is None else f' ({place(frame)})'}",
+                f"write {size} instead of {dim}, or {how_to_keep_size(frame)}",
             )
     return list(found.values())
+
+
+def fixing_files(program: torch.export.ExportedProgram) -> set[str]:
+    """Returns the user's files with a line that sets a size, or a part of one, equal to a number."""
+    environment = environment_of(program)
+    return set() if environment is None else {str(frame.filename) for _, frame in pinning_frames(environment)}
 
 
 def _tied(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
@@ -108,11 +114,36 @@ def _blamed(error: Exception, specs: Sequence[TensorSpec]) -> set[str]:
     return {name for name in known if name.lstrip("_") in names} or known
 
 
-def _narrowed(
-    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec], blamed: set[str]
-) -> list[tuple[str, str]]:
-    """Finds dimensions whose declared range is wider than what the guards allow."""
-    environment = _environment(program)
+@dataclass(frozen=True)
+class Excess:
+    """A dimension whose declared range is wider than what the guards allow.
+
+    Attributes:
+        dim: The dimension.
+        symbol: What stands for it in the program.
+        allowed: The sizes tried that break no guard.
+        refused: Those that break one.
+        lines: Where these guards come from, as far as that is known.
+    """
+
+    dim: Dim
+    symbol: Any
+    allowed: tuple[int, ...]
+    refused: tuple[int, ...]
+    lines: tuple[str, ...]
+
+
+def excesses(
+    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec], blamed: set[str] | None = None
+) -> list[Excess]:
+    """Finds dimensions whose declared range is wider than what the guards allow.
+
+    Args:
+        program: The model captured with dimensions from `free_dim`.
+        specs: Its inputs.
+        blamed: The dimensions to look at; all unless given.
+    """
+    environment = environment_of(program)
     if environment is None:
         return []
     expressions = {dim.name: size.node.expr for dim, size in _dims(program, specs) if not isinstance(size, int)}
@@ -120,28 +151,30 @@ def _narrowed(
     found = []
     for name, dim in named_dims(specs).items():
         symbol = expressions.get(name)
-        if name not in blamed or symbol is None or not symbol.is_Symbol:
+        if (blamed is not None and name not in blamed) or symbol is None or not symbol.is_Symbol:
             continue
         guards = [guard for guard in environment.guards if symbol in guard.expr.free_symbols]
         others = {other: hint for other, hint in hints.items() if other != symbol}
         allowed: list[int] = []
+        refused: list[int] = []
         culprits: dict[str, None] = {}
         for size in _candidates(dim):
-            broken = [guard for guard in guards if not _holds(guard.expr, {**others, symbol: size})]
+            broken = [guard for guard in guards if not holds(guard.expr, {**others, symbol: size})]
             culprits.update({_at(guard.sloc): None for guard in broken})
-            if not broken:
-                allowed.append(size)
-        if len(allowed) == len(_candidates(dim)):
-            continue
-        lines = ",".join(line for line in culprits if line)
-        advice = _expressible(dim, allowed)
-        found.append(
-            (
-                f"torch.export cannot capture the model for every size of {dim}{lines}",
-                f"use {advice}" if advice else f"give {name} as a fixed size",
-            )
-        )
+            (refused if broken else allowed).append(size)
+        if refused:
+            lines = tuple(line for line in culprits if line)
+            found.append(Excess(dim, symbol, tuple(allowed), tuple(refused), lines))
     return found
+
+
+def _narrowed(found: Iterable[Excess]) -> Iterator[tuple[str, str]]:
+    for excess in found:
+        advice = _expressible(excess.dim, excess.allowed)
+        yield (
+            f"torch.export cannot capture the model for every size of {excess.dim}{','.join(excess.lines)}",
+            f"use {advice}" if advice else f"give {excess.dim.name} as a fixed size",
+        )
 
 
 def _candidates(dim: Dim) -> list[int]:
@@ -149,7 +182,8 @@ def _candidates(dim: Dim) -> list[int]:
     return list(sizes) if len(sizes) <= 2 * _SWEPT else [*sizes[:_SWEPT], *sizes[-_SWEPT:]]
 
 
-def _holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
+def holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
+    """Whether a guard is true, or not decided, at some sizes."""
     import sympy  # type: ignore[import-untyped]
 
     try:
@@ -196,7 +230,8 @@ def _dims(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) ->
     ]
 
 
-def _environment(program: torch.export.ExportedProgram) -> Any:
+def environment_of(program: torch.export.ExportedProgram) -> Any:
+    """Returns what torch knows of a program's sizes; None for a program without dynamic ones."""
     for node in program.graph.nodes:
         mode = getattr(node.meta.get("val"), "fake_mode", None)
         if mode is not None and mode.shape_env is not None:
@@ -208,7 +243,12 @@ def _at(location: Any) -> str:
     """Returns `` (file.py:LINE)`` where a guard comes from the user's code, else nothing."""
     frame: Any = getattr(location, "framework_loc", None)
     file = getattr(frame, "filename", None)
-    return "" if file is None or is_library(file) else f" ({Path(file).name}:{frame.lineno})"
+    return "" if file is None or is_library(file) else f" ({place(frame)})"
+
+
+def place(frame: Any) -> str:
+    """Returns a frame as ``file.py:LINE``."""
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _complaints(error: Exception, specs: Sequence[TensorSpec]) -> Iterable[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError, InputSpecError, S2DeployError
+from s2deploy.exporter.causes import how_values_decide
 from s2deploy.exporter.provenance import is_library, source_line
 from s2deploy.specs import TensorSpec
 
@@ -55,10 +56,8 @@ def tracing_error(error: Exception, specs: Sequence[TensorSpec], sizes: Mapping[
     where = _user_line(error)
     at = f"{where}: " if where else ""
     if depends_on_data(error):
-        return ExportError(
-            f"{at}the model decides by the values of a tensor, which an exported graph cannot",
-            hint="use torch.where for both outcomes, torch.cond to branch, or make it a setting of the model",
-        )
+        does, advice = how_values_decide((where or "").partition(": ")[2])
+        return ExportError(f"{at}the model {does}", hint=advice)
     said = _first_paragraph(error)
     if operator := _unsupported_operator(error):
         return ExportError(

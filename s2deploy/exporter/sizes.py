@@ -24,7 +24,7 @@ def attempts(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> Iterator
     """
     dims = named_dims(specs)
     distinct = distinct_sizes(specs, taken)
-    opt = {name: dim.opt if dim.opt > 1 else distinct[name] for name, dim in dims.items()}
+    opt = {name: dim.opt if dim.opt > 2 else distinct[name] for name, dim in dims.items()}
     largest: dict[range, int] = {}
     for name, dim in dims.items():
         largest[dim.sizes()] = max(opt[name], largest.get(dim.sizes(), 0))
@@ -49,7 +49,8 @@ def distinct_sizes(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> di
 
 
 def _pick(dim: Dim, used: set[int], known: set[int]) -> int:
-    def drawbacks(size: int) -> tuple[bool, bool, bool, int]:
-        return (size <= 1, size in used, size in known, abs(size - dim.opt))
+    def drawbacks(size: int) -> tuple[bool, bool, bool, bool, int]:
+        # A part that a shift moves is one smaller, and torch.export specialises what has size 1.
+        return (size <= 1, size <= 2, size in used, size in known, abs(size - dim.opt))
 
     return min(dim.sizes(), key=drawbacks)

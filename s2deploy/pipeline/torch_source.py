@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2deploy.errors import InputSpecError, UsageError
+from s2deploy.errors import InputSpecError, S2DeployError, UsageError
 from s2deploy.feeds import Array, Feed, random_feed
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
@@ -16,8 +17,11 @@ from s2deploy.runtime.binding import from_torch, to_torch
 from s2deploy.specs import TensorSpec, named_dims
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     import torch
 
+    from s2deploy.accuracy import Side
+    from s2deploy.exporter import Doubt
     from s2deploy.model import Loaded
     from s2deploy.overlap import Overlap
 
@@ -85,7 +89,7 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         _check_arity(module, specs)
     overlaps, difference = _report_overlaps(module, specs, reporter)
     with reporter.stage("capture", "capturing the model with torch.export") as stage:
-        program, remarks = _capture(loaded, specs)
+        program, remarks, doubt = _capture(loaded, specs)
         writes = count_writes(program)
         stage.detail = f"{len(program.graph.nodes)} graph nodes, {writes} in-place writes"
         stage.notes += remarks
@@ -95,11 +99,14 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
         stage.notes += state_remarks(model)
     names = [str(value.name) for value in model.graph.outputs]
     state = state_of(model)
+    reference = torch_side(module, specs, names, state)
+    if doubt is not None:
+        dispel(doubt, model, reference, specs, reporter)
     return Prepared(
         model=model,
         specs=tuple(specs),
         ranges=named_dims(specs),
-        reference=torch_side(module, specs, names, state),
+        reference=reference,
         reference_name="PyTorch under clone semantics",
         writes=writes,
         overlaps=overlaps,
@@ -109,15 +116,48 @@ def prepare_torch(loaded: Loaded, specs: Sequence[TensorSpec], opset: int, repor
     )
 
 
-def _capture(loaded: Loaded, specs: Sequence[TensorSpec]) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+def dispel(doubt: Doubt, model: ir.Model, reference: Side, specs: Sequence[TensorSpec], reporter: Reporter) -> None:
+    """Runs a translated model at the sizes that torch.export does not vouch for.
+
+    Raises:
+        ExportError: It fails or gives other outputs at one of them.
+    """
+    from s2deploy import onnx_file
+    from s2deploy.accuracy import LazyFeed, compare, record
+    from s2deploy.runtime import load
+
+    feeds = (
+        LazyFeed("small", dict(sizes), lambda sizes=sizes: random_feed(specs, sizes))  # type: ignore[misc]
+        for sizes in doubt.sizes
+    )
+    with (
+        reporter.stage("small", "trying the smallest sizes") as stage,
+        tempfile.TemporaryDirectory(prefix="s2deploy-") as folder,
+    ):
+        path = Path(folder) / "model.onnx"
+        onnx_file.write(model.clone(), path)
+        try:
+            with load(path) as session:
+                comparison = compare(record(reference, feeds), session)
+        except S2DeployError as error:
+            raise doubt.error from error
+        if not comparison.passed:
+            raise doubt.error
+        shown = ", ".join(" ".join(f"{name}={size}" for name, size in sizes.items()) for sizes in doubt.sizes)
+        stage.detail = f"torch.export does not vouch for {shown}; run there, the outputs agree"
+
+
+def _capture(
+    loaded: Loaded, specs: Sequence[TensorSpec]
+) -> tuple[torch.export.ExportedProgram, tuple[str, ...], Doubt | None]:
     from s2deploy.exporter import capture
     from s2deploy.exporter.baked import remarks_on
 
     if loaded.program is not None:
-        return loaded.program, remarks_on(loaded.program)
+        return loaded.program, remarks_on(loaded.program), None
     assert loaded.module is not None
     captured = capture(loaded.module, specs)
-    return captured.program, captured.remarks
+    return captured.program, captured.remarks, captured.doubt
 
 
 def _report_overlaps(
