@@ -211,17 +211,19 @@ def more(bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
 
 def smaller(bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
     """The smaller of two integers; of two conditions, whether both hold."""
-    axis, parts = _turns(bounds, _difference(right, left), box)
-    return _chosen(axis, parts, left, right, box)
+    return _chosen(bounds, _difference(right, left), left, right, box)
 
 
 def larger(bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
     """The larger of two integers; of two conditions, whether one holds."""
-    axis, parts = _turns(bounds, _difference(left, right), box)
-    return _chosen(axis, parts, left, right, box)
+    return _chosen(bounds, _difference(left, right), left, right, box)
 
 
-def _chosen(axis: int, parts: Sequence[tuple[Coord, bool]], left: Ramp, right: Ramp, box: Shape) -> Node:
+def _chosen(bounds: Bounds, difference: Ramp, left: Ramp, right: Ramp, box: Shape) -> Node:
+    """Returns the left one of two integers where a difference is positive, either one where it is zero."""
+    if difference.is_constant and bounds.at_most(difference.base, 0):
+        return right
+    axis, parts = _turns(bounds, difference, box)
     if len(parts) == 1:
         return left if parts[0][1] else right
     start: Coord = 0
