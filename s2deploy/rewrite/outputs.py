@@ -81,11 +81,7 @@ def splice(graph: ir.Graph, before: ir.Node, body: ir.Graph, inputs: Mapping[ir.
         body: The body, empty afterwards.
         inputs: What its nodes read instead of its inputs.
     """
-    for name, value in list(body.initializers.items()):
-        body.initializers.pop(name)
-        while value.name in graph.initializers:
-            value.name = f"{value.name}_"
-        graph.register_initializer(value)
+    hoist_initializers(graph, body)
     for inside, around in inputs.items():
         inside.replace_all_uses_with(around, replace_graph_outputs=True)
     given = list(body.outputs)
@@ -94,6 +90,15 @@ def splice(graph: ir.Graph, before: ir.Node, body: ir.Graph, inputs: Mapping[ir.
     body.remove(inner)
     graph.insert_before(before, inner)
     return given
+
+
+def hoist_initializers(graph: ir.Graph, body: ir.Graph) -> None:
+    """Moves the initializers of a body to the graph around it, under names that are free there."""
+    for name, value in list(body.initializers.items()):
+        body.initializers.pop(name)
+        while value.name in graph.initializers:
+            value.name = f"{value.name}_"
+        graph.register_initializer(value)
 
 
 def remove_with_bodies(graph: ir.Graph, node: ir.Node) -> None:

@@ -18,7 +18,7 @@ from s2deploy.rewrite.constants import Array
 from s2deploy.rewrite.contents import Ramp
 from s2deploy.rewrite.coordinates import UndecidedError
 from s2deploy.rewrite.facts import Interpretation
-from s2deploy.rewrite.outputs import remove_with_bodies, splice, substitute
+from s2deploy.rewrite.outputs import hoist_initializers, remove_with_bodies, splice, substitute
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import SCATTERS
 
@@ -80,6 +80,7 @@ def _unroll(graph: ir.Graph, node: ir.Node, runs: int) -> None:
     carried = [value for value in node.inputs[2:] if value is not None]
     collected: list[list[ir.Value]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
     true = _constant(graph, f"{node.outputs[0].name}_goes_on", np.array(True))
+    hoist_initializers(graph, body)
     for run in range(runs):
         copy = body.clone(allow_outer_scope_values=True)
         number = _constant(graph, f"{node.outputs[0].name}_run_{run}", np.array(run, np.int64))
