@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _OLDEST_OPSET = 11
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 6
 
 
 @dataclass

@@ -90,7 +90,9 @@ def compose_movement(
     result = _Composition(graph, facts, cases, sizes, facts.dimensions(), allow).run()
     result.unfinished |= allow("decided branches") and inline_decided(graph, plain)
     _compose_bodies(plain, sizes, result, {}, allow)
-    result.unfinished |= allow("short loops") and unroll_scattering(graph, plain)
+    # What a body scatters may be gone after another run.
+    if not result.rewrites and not result.unfinished:
+        result.unfinished = allow("short loops") and unroll_scattering(graph, plain)
     return result
 
 
