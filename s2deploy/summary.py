@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from s2deploy.report import Reporter, format_bytes, format_table, indent, to_json
+from s2deploy.assumptions import assumptions
+from s2deploy.report import Reporter, format_bytes, format_table, to_json
 
 if TYPE_CHECKING:
     from s2deploy.accuracy import Comparison, FeedComparison, OutputComparison
@@ -84,17 +85,24 @@ def number(value: float | None) -> str:
 
 
 def _explanation(result: ExportResult) -> list[str]:
+    """Returns what was removed, what was kept and why, and what the file takes for granted."""
     report = result.rewrites
-    lines = [f"rewrites: {len(report.rewrites)}"]
-    for rewrite in report.rewrites:
+    gains = [rewrite for rewrite in report.rewrites if rewrite.before != rewrite.after]
+    lines = [f"rewrites: {len(gains)}"]
+    for rewrite in gains:
         place = "" if rewrite.source is None else f" ({rewrite.source})"
         lines.append(f"  {rewrite.name}{place}: {_operators(rewrite.before)} -> {_operators(rewrite.after)}")
-    lines.append(f"refusals: {len(report.refusals)}")
-    lines += [f"  {refusal.op_type} {refusal.node}: {refusal.reason}" for refusal in report.refusals]
+    lines.append(f"kept, with reasons: {len(report.refusals)}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for refusal in report.refusals:
+        reasons.setdefault((refusal.op_type, refusal.reason), []).append(refusal.node)
+    for (operator, reason), nodes in reasons.items():
+        more = "" if len(nodes) == 1 else f" and {len(nodes) - 1} more"
+        lines.append(f"  {operator} {nodes[0]}{more}: {reason}")
     lines.append(f"withdrawn: {len(report.withdrawn)}")
     lines += [f"  {withdrawal.change}: {withdrawal.reason}" for withdrawal in report.withdrawn]
-    lines.append(f"guards: {len(report.guards)}")
-    return lines + [indent(guard, 2) for guard in report.guards]
+    assumed = assumptions(report.guards)
+    return [*lines, f"right where: {', '.join(assumed) or 'all sizes are at least 1'}"]
 
 
 def _operators(counts: Mapping[str, int]) -> str:

@@ -24,6 +24,7 @@ ALLOWED = {
     "metadata": {"errors", "specs"},
     "environment": set[str](),
     "report": {"errors", "specs"},
+    "assumptions": set[str](),
     "model": VALUES,
     "overlap": VALUES,
     "exporter": VALUES,
@@ -33,7 +34,7 @@ ALLOWED = {
     "runtime": FILES | {"child_process"},
     "engine": FILES | {"precision", "child_process"},
     "results": VALUES | {"report", "accuracy", "overlap", "rewrite"},
-    "summary": VALUES | {"report", "accuracy", "engine", "results"},
+    "summary": VALUES | {"assumptions", "report", "accuracy", "engine", "results"},
     "cli": {"errors", "specs", "artifacts", "environment", "report", "summary", "pipeline"},
     "__main__": {"cli"},
 }
