@@ -179,13 +179,13 @@ def equal(bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
     no = _flag(False, box)
     if bounds.at_most(1, low) or bounds.at_most(high, -1):
         return no
-    axis, above = _turns(bounds, difference, box)
-    _, below = _turns(bounds, scaled(difference, -1), box)
-    if len(above) != 2 or len(below) != 2:
+    axis, step = _varying(difference)
+    place = divide(-difference.base, step)
+    if place is None and isinstance(difference.base, int):
+        return no
+    if place is None or not (bounds.at_most(0, place) and bounds.at_most(place + 1, box[axis])):
         raise NotMovementError("a comparison of indices")
-    # One of them turns where the difference becomes zero, the other one element further on.
-    first, last = bounds.sort([above[0][0], below[0][0]])
-    return joined(axis, [(first, no), (last - first, _flag(True, box)), (box[axis] - last, no)])
+    return joined(axis, [(place, no), (1, _flag(True, box)), (box[axis] - place - 1, no)])
 
 
 def at_most(bounds: Bounds, left: Ramp, right: Ramp, box: Shape) -> Node:
@@ -245,11 +245,8 @@ def _turns(bounds: Bounds, difference: Ramp, box: Shape) -> tuple[int, list[tupl
         return 0, [(whole, True)]
     if bounds.at_most(high, -1):
         return 0, [(whole, False)]
-    varying = [axis for axis, step in enumerate(difference.steps) if step]
-    axis, base = varying[0], difference.base
-    step, size = difference.steps[axis], box[axis]
-    if len(varying) > 1 or not isinstance(step, int):
-        raise NotMovementError("a comparison of indices")
+    axis, step = _varying(difference)
+    base, size = difference.base, box[axis]
     if step > 0:
         first = -base if step == 1 else floor_divide(step - 1 - base, step)
     else:
@@ -257,6 +254,15 @@ def _turns(bounds: Bounds, difference: Ramp, box: Shape) -> tuple[int, list[tupl
     if not (bounds.at_most(0, first) and bounds.at_most(first, size)):
         raise NotMovementError("where a comparison of indices turns is not known")
     return axis, [(first, step < 0), (size - first, step > 0)]
+
+
+def _varying(difference: Ramp) -> tuple[int, int]:
+    """Returns the one axis along which a ramp varies, and its step."""
+    (axis, *others) = (axis for axis, step in enumerate(difference.steps) if step)
+    step = difference.steps[axis]
+    if others or not isinstance(step, int):
+        raise NotMovementError("a comparison of indices")
+    return axis, step
 
 
 def _ends(ramp: Ramp, box: Shape) -> tuple[Coord, Coord]:
