@@ -31,7 +31,7 @@ from s2deploy.rewrite.expressions import (
     Window,
 )
 from s2deploy.rewrite.outputs import substitute
-from s2deploy.rewrite.reshape_targets import constant_target
+from s2deploy.rewrite.reshape_targets import short_target
 
 _END = (1 << 63) - 1
 _LARGEST_CONSTANT = 1024
@@ -136,9 +136,10 @@ class Lowering:
         return self._add(name, [data, self._vector(expression.axes)], dtype, shape)
 
     def _reshape(self, data: ir.Value, before: Shape, after: Shape, dtype: ir.DataType) -> ir.Value:
-        target = constant_target(self._bounds_of_sizes, before, after)
+        target = short_target(self._bounds_of_sizes, before, after)
         if target is not None:
-            return self._add("Reshape", [data, self._vector(target)], dtype, after)
+            sizes = [size if number is None else number for size, number in zip(after, target, strict=True)]
+            return self._add("Reshape", [data, self._vector(sizes)], dtype, after)
         if self._opset >= 14:
             return self._add("Reshape", [data, self._vector(after)], dtype, after, allowzero=1)
         if any(self._bounds_of_sizes.at_most(1, size) is not True for size in after):

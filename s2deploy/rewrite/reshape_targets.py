@@ -38,7 +38,7 @@ def fix_reshape_targets(
             sizes = reshaped(shape, facts.integers(target), allow_zero=allow_zero)
         except (NotMovementError, UndecidedError, IndexError):
             continue
-        wanted = _wanted(facts.bounds, shape, sizes)
+        wanted = short_target(facts.bounds, shape, sizes)
         if wanted is None:
             continue
         value = _target(facts, node, wanted)
@@ -85,13 +85,7 @@ def _is_computed(node: ir.Node) -> bool:
     return len(node.inputs) == 2 and node.inputs[1] is not None and node.inputs[1].const_value is None
 
 
-def constant_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int] | None:
-    """Returns the constant target that reshapes `shape` to `sizes`, or None where there is none."""
-    wanted = _wanted(bounds, shape, sizes)
-    return None if wanted is None or None in wanted else [number for number in wanted if number is not None]
-
-
-def _wanted(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int | None] | None:
+def short_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[int | None] | None:
     """Returns a target of numbers, 0 for a kept size and one -1, with None for what must be computed."""
     if any(bounds.at_most(1, size) is not True for size in (*shape, *sizes)):
         return None
