@@ -175,8 +175,7 @@ def output_list(rng: Random, model: onnx.ModelProto) -> None:
     else:
         name = rng.choice(list(values(model.graph)))
         known = {value.name: value.type for value in (*model.graph.input, *model.graph.value_info)}
-        kind = known.get(name, outputs[0].type)
-        outputs.add(name=name, type=kind)
+        outputs.add(name=name, type=known.get(name))
 
 
 def input_of_weight(rng: Random, model: onnx.ModelProto) -> None:

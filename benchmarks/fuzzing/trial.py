@@ -103,7 +103,10 @@ def _rewritten(path: Path, before: list[tuple[Mapping[str, Any], Sequence[Any]]]
     try:
         session = _session(data, path)
     except Exception as error:
-        return Verdict("rewrite: onnxruntime refuses the result", str(error), failed=True)
+        # it overlooks a false type where a constant is an output, and then not where a node computes it
+        false = "Type Error" in str(error) and not _is_valid(path.read_bytes(), types=True)
+        about = " of a model with false types" if false else ""
+        return Verdict(f"rewrite: onnxruntime refuses the result{about}", str(error), failed=not false)
     if _is_valid(path.read_bytes()) and not _is_valid(data):
         return Verdict("rewrite: onnx.checker refuses the result", failed=True)
     for feed, expected in before:
@@ -199,9 +202,9 @@ def _values(generator: np.random.Generator, shape: list[int], kind: str) -> Any:
     return generator.integers(0, 2 if dtype.kind == "b" else 3, shape).astype(dtype)
 
 
-def _is_valid(data: bytes) -> bool:
+def _is_valid(data: bytes, *, types: bool = False) -> bool:
     try:
-        onnx.checker.check_model(data)
+        onnx.checker.check_model(data, full_check=types)
     except Exception:  # ValidationError, or protobuf's
         return False
     return True
