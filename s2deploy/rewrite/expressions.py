@@ -125,6 +125,15 @@ Expression: TypeAlias = (
 )
 
 
+def operator_of(expression: Expression) -> str | None:
+    """Returns the ONNX operator that computes an expression from its operands, None where there is nothing to do."""
+    if isinstance(expression, Source):
+        return None
+    if isinstance(expression, Fill):
+        return None if all(isinstance(size, int) for size in expression.shape) else "ConstantOfShape"
+    return type(expression).__name__
+
+
 def operands(expression: Expression) -> tuple[Expression, ...]:
     """Returns the expressions an expression is computed from."""
     if isinstance(expression, Concat):

@@ -256,7 +256,7 @@ class Interpretation(Shapes):
                 self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
         except RecursionError:
             self._refuse(node, "boxes lie within each other too deeply")
-        except (IndexError, KeyError, ValueError, ZeroDivisionError):
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError):
             # The node breaks its operator's specification; a runtime will say so, we only leave it alone.
             self._refuse(node, f"its inputs or attributes do not fit {node.op_type}")
         except Exception as error:  # a defect of ours costs this node alone

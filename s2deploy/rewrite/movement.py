@@ -24,7 +24,7 @@ from s2deploy.rewrite.constants import constant_array
 from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, names
 from s2deploy.rewrite.cost import expression_cost, node_cost
 from s2deploy.rewrite.emit import emit
-from s2deploy.rewrite.expressions import Expression, Fill, Source, walk
+from s2deploy.rewrite.expressions import Expression, operator_of, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.merged import Movement
@@ -205,8 +205,7 @@ class _Composition:
     def _is_written_so(self, found: Expression, cone: list[ir.Node]) -> bool:
         """Whether an expression takes the operators that are there: otherwise equal movements become equal graphs."""
         parts = (part for part in walk(found, set()) if part not in self._lowered)
-        names = Counter(type(part).__name__ for part in parts if not isinstance(part, (Source, Fill)))
-        return names == Counter(node.op_type for node in cone)
+        return Counter(filter(None, map(operator_of, parts))) == Counter(node.op_type for node in cone)
 
     def _replace_locally(self, scatters: list[ir.Node], old: float, new: float) -> bool:
         """Replaces each scatter by itself where composing all movement would cost more than that."""
