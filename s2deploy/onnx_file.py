@@ -42,6 +42,10 @@ def read(path: Path) -> ir.Model:
         raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
     if not model.graph.outputs:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
+    raw = (value for _, attribute in _tensor_attributes(model) for value in _values(attribute))
+    for tensor in (*_weights(model), *raw):
+        if tensor.dtype == ir.DataType.UNDEFINED:
+            raise ArtifactError(f"{path} is not a valid ONNX model: a weight of it has no element type", hint=_HINT)
     for tensor in _external(model):
         _check_external(tensor, path)
     for graph in model.graphs():
@@ -49,7 +53,7 @@ def read(path: Path) -> ir.Model:
             raise ArtifactError(f"{path} is not a readable ONNX file: {graph.name!r} is no UTF-8 text", hint=_HINT)
     for body in _bodies(model):
         _check_order(body, path)
-    for value in (value for body in (*model.graphs(), *model.functions.values()) for value in body.outputs):
+    for value in (value for body in [*model.graphs(), *_bodies(model)] for value in body.outputs):
         if not _exists(value):
             raise ArtifactError(f"{path} is not a valid ONNX model: nothing computes {value.name!r}", hint=_HINT)
     return model
@@ -129,6 +133,10 @@ def _take_in_attributes(model: ir.Model) -> None:
             if attribute.type == ir.AttributeType.TENSOR:
                 (values,) = values
             node.attributes.add(ir.Attr(attribute.name, attribute.type, values, doc_string=attribute.doc_string))
+
+
+def _values(attribute: ir.Attr) -> list[Any]:
+    return [attribute.value] if attribute.type == ir.AttributeType.TENSOR else list(attribute.value)
 
 
 def _taken_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

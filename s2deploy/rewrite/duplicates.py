@@ -38,7 +38,7 @@ def _key(node: ir.Node) -> Hashable:
     if node.domain != "" or node.op_type not in RULES:
         return None
     attributes = tuple(
-        (name, ir.to_proto(node.attributes[name]).SerializeToString(deterministic=True))
+        (name, ir.serde.serialize_attribute(node.attributes[name]).SerializeToString(deterministic=True))
         for name in sorted(node.attributes)
     )
     return node.op_type, tuple(map(id, node.inputs)), attributes, tuple(bool(value.name) for value in node.outputs)

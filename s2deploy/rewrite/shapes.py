@@ -149,12 +149,14 @@ class Shapes:
             types[value.name] = onnx.helper.make_tensor_type_proto(int(value.dtype), dims)
             constant = value.const_value if not value.is_graph_input() else None
             if constant is not None and constant.size <= _LARGEST_DATA:
-                data[value.name] = ir.to_proto(constant)
+                data[value.name] = ir.serde.serialize_tensor(constant)
         try:
             schema = onnx.defs.get_schema(node.op_type, self.opset, node.domain)
             outputs = onnx.shape_inference.infer_node_outputs(
                 schema,
-                ir.to_proto(node),
+                ir.serde.serialize_node(
+                    node
+                ),  # to_proto asks typing's protocols first, which takes longer than the rest
                 types,
                 data,
                 opset_imports=[onnx.helper.make_opsetid("", self.opset)],
