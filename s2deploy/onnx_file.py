@@ -42,7 +42,7 @@ def read(path: Path) -> ir.Model:
         raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
     if not model.graph.outputs:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
-    raw = (value for _, attribute in _tensor_attributes(model) for value in _values(attribute))
+    raw = (value for _, attribute in _tensor_attributes(model) for value in _tensors_of(attribute))
     for tensor in (*_weights(model), *raw):
         if tensor.dtype == ir.DataType.UNDEFINED:
             raise ArtifactError(f"{path} is not a valid ONNX model: a weight of it has no element type", hint=_HINT)
@@ -121,7 +121,8 @@ def _tensor_attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
 
 
 def _tensors_of(attribute: ir.Attr) -> tuple[ir.TensorProtocol, ...]:
-    return (attribute.as_tensor(),) if attribute.type == ir.AttributeType.TENSOR else tuple(attribute.as_tensors())
+    # as_tensor asks for the size in bytes, which a tensor without an element type does not have
+    return (attribute.value,) if attribute.type == ir.AttributeType.TENSOR else tuple(attribute.value)
 
 
 def _take_in_attributes(model: ir.Model) -> None:
@@ -133,10 +134,6 @@ def _take_in_attributes(model: ir.Model) -> None:
             if attribute.type == ir.AttributeType.TENSOR:
                 (values,) = values
             node.attributes.add(ir.Attr(attribute.name, attribute.type, values, doc_string=attribute.doc_string))
-
-
-def _values(attribute: ir.Attr) -> list[Any]:
-    return [attribute.value] if attribute.type == ir.AttributeType.TENSOR else list(attribute.value)
 
 
 def _taken_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -130,6 +130,13 @@ def test_an_output_of_a_body_that_nothing_computes_is_refused(tmp_path: Path) ->
         onnx_file.read(save(model, tmp_path / "m.onnx"))
 
 
+def test_a_weight_without_an_element_type_is_refused(tmp_path: Path) -> None:
+    model = _model("(float[2] x) => (float[2] y)", "c = Constant<value = float[2] {1.0, 2.0}>() y = Add(x, c)")
+    model.graph.node[0].attribute[0].t.data_type = 0
+    with pytest.raises(ArtifactError, match="no element type"):
+        onnx_file.read(save(model, tmp_path / "m.onnx"))
+
+
 def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = save(_model("(float[2] x) => (float[2] y)", "y = Neg(x)", name="strange"), tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes().replace(b"strange", b"str\xffnge"))
