@@ -23,7 +23,9 @@ def save(model: ir.Model, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    streamed = {value: value.const_value for value in model.graph.initializers.values() if _is_large(value.const_value)}
+    streamed = {
+        value: value.const_value for value in model.graph.initializers.values() if _is_streamed(value.const_value)
+    }
     try:
         for value in streamed:
             value.const_value = _stand_in(value)
@@ -45,9 +47,11 @@ def save(model: ir.Model, path: Path) -> None:
                 _write(tensor, file)
 
 
-def _is_large(tensor: ir.TensorProtocol | None) -> bool:
-    """Whether a tensor is worth being copied by itself; texts have no plain bytes."""
-    return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= _STREAMED_BYTES
+def _is_streamed(tensor: ir.TensorProtocol | None) -> bool:
+    """Whether a tensor is copied by itself: it is large, or its bytes lie in another file. Texts have no plain bytes."""
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return False
+    return isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _STREAMED_BYTES
 
 
 def _stand_in(value: ir.Value) -> ir.TensorProtocol:
