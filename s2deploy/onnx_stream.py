@@ -48,7 +48,7 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def _is_streamed(tensor: ir.TensorProtocol | None) -> bool:
-    """Whether a tensor is copied by itself: it is large, or its bytes lie in another file. Texts have no plain bytes."""
+    """Whether a tensor is copied by itself: it is large or lies in another file; texts have no plain bytes."""
     if tensor is None or tensor.dtype == ir.DataType.STRING:
         return False
     return isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _STREAMED_BYTES

@@ -228,3 +228,13 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process.stdout.close()
     _, stderr = process.communicate(timeout=20)
     assert b"Traceback" not in stderr
+
+
+def test_with_json_an_interrupt_is_one_document_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_export(monkeypatch, raising(KeyboardInterrupt()))
+    result = run(*EXPORT, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout) == {
+        "error": {"type": "KeyboardInterrupt", "message": MESSAGE, "hint": None},
+        "exit_code": 130,
+    }

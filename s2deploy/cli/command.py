@@ -53,6 +53,8 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo(MESSAGE, err=True)
+            if as_json:
+                _print_json("KeyboardInterrupt", MESSAGE, None, INTERRUPTED)
             sys.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
