@@ -100,6 +100,8 @@ class Precision(enum.Enum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
 
 
 class Target(enum.Enum):

@@ -40,3 +40,16 @@ def test_other_masks_keep_their_index_and_stay_right() -> None:
     model, specs = translate(module, ("x:2,8,9",))
     assert operators(model)["ScatterND"] == 1
     compare(module, model, specs)
+
+
+def booleans(x):
+    positive = x > 0
+    positive[x > 1] = False
+    return positive, torch.where(x > 2, positive, x < -1)
+
+
+def test_booleans_are_chosen_by_logic() -> None:
+    module = All(booleans)
+    model, specs = translate(module, ("x:2,8,9",))
+    assert "Where" not in operators(model)
+    compare(module, model, specs)

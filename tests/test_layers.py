@@ -30,12 +30,13 @@ ALLOWED = {
     "exporter": VALUES,
     "rewrite": VALUES,
     "accuracy": VALUES,
-    "precision": VALUES | {"onnx_file"},
+    "options": {"specs"},
+    "precision": VALUES | {"onnx_file", "options"},
     "runtime": FILES | {"child_process"},
-    "engine": FILES | {"precision", "child_process"},
+    "engine": FILES | {"precision", "child_process", "options"},
     "results": VALUES | {"report", "accuracy", "overlap", "rewrite"},
     "summary": VALUES | {"assumptions", "report", "accuracy", "engine", "results"},
-    "cli": {"errors", "specs", "artifacts", "environment", "report", "summary", "pipeline"},
+    "cli": {"errors", "specs", "artifacts", "environment", "options", "report", "summary", "pipeline"},
     "__main__": {"cli"},
 }
 """What each module or package may import of the others; `pipeline` and `__init__` may import everything but `cli`."""

@@ -9,6 +9,7 @@ Concat here, which later stages can see through:
     roll(x, shift)                Concat of two slices, the shift modulo the size
     copy(x, src)                  src, cast to the dtype of x and expanded to its shape
     squeeze(x, dim)               x where the axis is not of size 1
+    where(c, x, y)                Or(And(c, x), And(Not(c), y)) for booleans
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 """
@@ -33,6 +34,7 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.roll.default: roll,
         aten.copy.default: copy,
         aten.squeeze.dim: squeeze_dim,
+        aten.where.self: where,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
     }
@@ -67,7 +69,7 @@ def slice_scatter(self: Any, src: Any, dim: int = 0, start: Any = None, end: Any
         if end != END and end != self.shape[dim]:
             parts.append(op.Slice(self, _vector(end), [END], [dim]))
     else:
-        parts.append(op.Slice(self, _later(start, end), [END], [dim]))
+        parts.append(op.Slice(self, _later(self, dim, start, end), [END], [dim]))
     return op.Concat(*parts, axis=dim) if len(parts) > 1 else op.Identity(src)
 
 
@@ -120,6 +122,14 @@ def same_elements(self: Any, strides: Any = None) -> Any:
     return _opset().Identity(self)
 
 
+def where(condition: Any, self: Any, other: Any) -> Any:
+    """Translates ``aten.where``; of booleans by And and Or, because onnxruntime's Where has no booleans."""
+    op = _opset()
+    if self.dtype != _boolean():
+        return op.Where(condition, self, other)
+    return op.Or(op.And(condition, self), op.And(op.Not(condition), other))
+
+
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
     """Scatters along the axis with the indices that the slice selects."""
     op = _opset()
@@ -142,12 +152,20 @@ def _is_empty(start: Any, end: Any, size: Any) -> bool:
     return end <= start if (start < 0) == (end < 0) else False
 
 
-def _later(start: Any, end: Any) -> Any:
+def _later(self: Any, dim: int, start: Any, end: Any) -> Any:
     """Returns where what is behind a slice begins: at its end, or at its start if that comes later."""
     op = _opset()
+    if isinstance(start, int) and start < 0:
+        return op.Max(_vector(end), op.Add(op.Shape(self, start=dim, end=dim + 1), op.Constant(value_ints=[start])))
     if isinstance(start, int):
         return _vector(end) if start == 0 else op.Max(_vector(end), op.Constant(value_ints=[start]))
     return op.Max(_vector(start), _vector(end))
+
+
+def _boolean() -> Any:
+    import onnx_ir as ir
+
+    return ir.DataType.BOOL
 
 
 def _opset() -> Any:
