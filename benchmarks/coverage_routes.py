@@ -28,7 +28,7 @@ from forms import FORMS, Form
 
 import s2deploy
 from s2deploy import onnx_file
-from s2deploy.accuracy import compare, lazy_feeds
+from s2deploy.accuracy import compare, lazy_feeds, record
 from s2deploy.errors import S2DeployError
 from s2deploy.feeds import Feed, random_feed
 from s2deploy.overlap import reference
@@ -131,20 +131,23 @@ def export_plainly(form: Form, specs: Sequence[TensorSpec], path: Path) -> str |
     if ".dynamo." in path.name:
         known = {name: dimension(dim) for name, dim in named_dims(specs).items()}
         shapes = {s.name: {i: known[d.name] for i, d in enumerate(s.dims) if d.name is not None} for s in specs}
-        dynamic = {"dynamo": True, "verbose": False, "dynamic_shapes": shapes if known else None}
+        dynamic = {
+            "dynamo": True,
+            "verbose": False,
+            "external_data": False,
+            "dynamic_shapes": shapes if known else None,
+        }
     else:
         axes = {s.name: {i: d.name for i, d in enumerate(s.dims) if d.name is not None} for s in specs}
         dynamic = {"dynamo": False, "dynamic_axes": axes if named_dims(specs) else None}
-    # An exporter may take the process down: then this is the reason that the next one finds.
-    excuse.write_text("the exporter ended its process", encoding="utf-8")
+    unfinished = path.with_suffix(".part")
     try:
-        torch.onnx.export(form.module(), arguments, path, input_names=names, **dynamic)
+        torch.onnx.export(form.module(), arguments, unfinished, input_names=names, **dynamic)
     except Exception as error:  # whatever the exporter raises is the answer
-        path.unlink(missing_ok=True)
         reason = f"{type(error).__name__}: {first_line(error)}"
         excuse.write_text(reason, encoding="utf-8")
         return reason
-    excuse.unlink()
+    unfinished.replace(path)
     return None
 
 
@@ -160,7 +163,7 @@ def remark_on_file(form: Form, specs: Sequence[TensorSpec], path: Path) -> str:
     try:
         with s2deploy.load(path) as session:
             names = [str(value.name) for value in onnx_file.read(path).graph.outputs]
-            comparison = compare(lambda feed: meant(form, feed, names), session, lazy_feeds(specs))
+            comparison = compare(record(lambda feed: meant(form, feed, names), lazy_feeds(specs)), session)
     except (S2DeployError, ValueError) as error:
         return f"{BROKEN_FILE}does not run at every size or lacks an output ({first_line(error)})"
     if comparison.passed:

@@ -113,3 +113,9 @@ def lerp_and_addcmul(x):
     y[:, 1:].lerp_(x[:, :-1], 0.3)
     y[..., :4].addcmul_(x[..., 4:], x[..., :4])
     return y
+
+
+@form("x:n=1..2..4,5,h=1..6..9,8")
+def index_add(x):
+    """x.index_add(1, torch.tensor([0, 2]), x[:, :2])"""
+    return x.index_add(1, torch.tensor([0, 2]), x[:, :2])

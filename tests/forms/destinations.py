@@ -53,7 +53,7 @@ def index_put_arange(x):
     return y
 
 
-@form(IMAGE, empty=True)
+@form(IMAGE)
 def index_copy_and_fill(x):
     """y = x.index_fill(1, [0, 2], 1.0); y.index_copy_(1, [3, 4], x[:, :2])"""
     y = x.index_fill(1, torch.tensor([0, 2]), 1.0)

@@ -15,7 +15,7 @@ from s2deploy.specs import Dim, TensorSpec, parse_inputs
 Source = Callable[..., Any] | type[torch.nn.Module]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Form:
     """A form.
 
@@ -28,7 +28,7 @@ class Form:
         values: Ranges of random values, as `--value-range` takes them.
         dtypes: Further types of the floating inputs for which the form makes sense.
         refused: What the reason must match by route, where scatters stay; "" is every route.
-        empty: Whether the form is right for a batch of 0, too.
+        empty: Whether the rewritten file is right for a batch of 0, too, although ranges start at 1.
     """
 
     name: str
@@ -49,6 +49,10 @@ class Form:
             source = type(self.name, (torch.nn.Module,), {"forward": staticmethod(source)})
         module: torch.nn.Module = source()
         return module.eval()
+
+    def as_type(self, dtype: str) -> Form:
+        """Returns the same form with inputs of another type."""
+        return replace(self, name=f"{self.name}_{dtype}", texts=tuple(f"{text}:{dtype}" for text in self.texts))
 
     def specs(self, *, dynamic: bool) -> tuple[TensorSpec, ...]:
         """Returns the inputs, with their ranges or at their typical sizes."""

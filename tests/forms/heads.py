@@ -30,7 +30,7 @@ def yolo_x(x):
     return outputs
 
 
-@form("x:n=1..2..3,a=1..6..9,15", empty=True)
+@form("x:n=1..2..3,a=1..6..9,15")
 def yolo_v8_keypoints(x):
     """y[:, 2::3] = y[:, 2::3].sigmoid(); y[:, 0::3] = (y[:, 0::3] * 2 + anchors) * strides"""
     y = x.transpose(1, 2).clone()
@@ -55,9 +55,9 @@ def xywh_to_xyxy(x):
 def clip_boxes(x):
     """boxes[..., [0, 2]] = boxes[..., [0, 2]].clamp(0, w); boxes[..., 1].clamp_(0, h)"""
     boxes = x.clone()
-    boxes[..., [0, 2]] = boxes[..., [0, 2]].clamp(0, 0.6)
-    boxes[..., 1].clamp_(0, 0.4)
-    boxes[..., 3].clamp_(0, 0.4)
+    boxes[..., [0, 2]] = boxes[..., [0, 2]].clamp(0, 1)
+    boxes[..., 1].clamp_(0.0, 0.4)
+    boxes[..., 3].clamp_(0.0, 0.4)
     return boxes
 
 

@@ -23,7 +23,7 @@ def concat_volume(x, z):
     return cost.contiguous()
 
 
-@form("x:n=1..2..3,8,h=1..3..5,w=6..8..12", "z:n,8,h,w", empty=True)
+@form("x:n=1..2..3,8,h=1..3..5,w=6..8..12", "z:n,8,h,w")
 def groupwise_volume(x, z):
     """volume[:, :, i, :, i:] = groupwise_correlation(x[..., i:], z[..., :-i]) (GwcNet)"""
 

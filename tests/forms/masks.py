@@ -84,7 +84,7 @@ def ssd_priors(x):
             priors[3 * i + j, 0] = (j + 0.5) / 3
             priors[3 * i + j, 1] = (i + 0.5) / 3
     priors[:, 2:] = 0.4
-    priors.clamp_(0.3, 1)
+    priors.clamp_(0, 1)
     return torch.cat([priors[:, :2] + x[..., :2] * 0.1 * priors[:, 2:], priors[:, 2:] * (x[..., 2:] * 0.2).exp()], -1)
 
 

@@ -40,12 +40,6 @@ def scatter_of_a_topk(x):
     return torch.zeros_like(x).scatter_(2, x.topk(2, -1).indices, 1.0)
 
 
-@form("x:n=1..2..4,5,h=1..6..9,8", refused="reduces with add")
-def index_add(x):
-    """x.index_add(1, torch.tensor([0, 2]), x[:, :2])"""
-    return x.index_add(1, torch.tensor([0, 2]), x[:, :2])
-
-
 @form("x:n=1..2..4,5,8", "i:n,3,8:int64", values=("i=0..4",), refused="reduces with add|" + RUN_TIME)
 def scatter_add(x, i):
     """x.scatter_add(1, i, x[:, :3])"""

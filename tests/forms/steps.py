@@ -15,7 +15,7 @@ def every_third(x):
     return z
 
 
-@form("x:n=1..2..4,t=1..4..6,8", dtypes=("int64",), empty=True)
+@form("x:n=1..2..4,t=1..4..6,8", dtypes=("int64",))
 def interleaved_rows(x):
     """z[:, 0::2] = x; z[:, 1::2] = x * 2"""
     z = x.new_empty(x.shape[0], x.shape[1] * 2, x.shape[2])
@@ -24,7 +24,7 @@ def interleaved_rows(x):
     return z
 
 
-@form("x:n=1..2..4,4,h=2..6..10/2,8", empty=True)
+@form("x:n=1..2..4,4,h=2..6..10/2,8")
 def even_and_odd_exchanged(x):
     """y[:, :, 0::2] = x[:, :, 1::2]; y[:, :, 1::2] = x[:, :, 0::2]"""
     y = torch.zeros_like(x)
@@ -57,7 +57,7 @@ def pixel_shuffle_by_assignment(x):
     return y
 
 
-@form("x:n=1..2..3,3,h=2..4..8/2,w=2..6..8/2", empty=True)
+@form("x:n=1..2..3,3,h=2..4..8/2,w=2..6..8/2")
 def pixel_unshuffle_by_assignment(x):
     """for i, j: y[:, 2 * i + j :: 4] = x[:, :, i::2, j::2]"""
     n, c, h, w = x.shape
