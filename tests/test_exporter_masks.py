@@ -45,7 +45,20 @@ def test_other_masks_keep_their_index_and_stay_right() -> None:
 def booleans(x):
     positive = x > 0
     positive[x > 1] = False
-    return positive, torch.where(x > 2, positive, x < -1)
+    positive[:, 1:].masked_fill_(x[:, 1:] < -1, True)
+    return positive, torch.where(x > 2, positive, x < -1), positive.masked_fill(x > 0, torch.tensor(False))
+
+
+def numbers(x):
+    counts = (x * 4).to(torch.int32)
+    x[..., 1:].masked_fill_(x[..., :1] > 0, float("-inf"))
+    return x, counts.masked_fill(x > 1, -7), x.masked_fill(x < 0, torch.tensor(2)), counts.masked_fill(x > 0, True)
+
+
+def test_numbers_are_filled_in_the_type_of_the_tensor() -> None:
+    module = All(numbers)
+    model, specs = translate(module, ("x:2,8,9",))
+    compare(module, model, specs)
 
 
 def test_booleans_are_chosen_by_logic() -> None:

@@ -10,6 +10,7 @@ Concat here, which later stages can see through:
     copy(x, src)                  src, cast to the dtype of x and expanded to its shape
     squeeze(x, dim)               x where the axis is not of size 1
     where(c, x, y)                Or(And(c, x), And(Not(c), y)) for booleans
+    masked_fill(x, c, value)      where(c, value, x)
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 """
@@ -35,6 +36,8 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.copy.default: copy,
         aten.squeeze.dim: squeeze_dim,
         aten.where.self: where,
+        aten.masked_fill.Scalar: masked_fill,
+        aten.masked_fill.Tensor: masked_fill,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
     }
@@ -125,9 +128,18 @@ def same_elements(self: Any, strides: Any = None) -> Any:
 def where(condition: Any, self: Any, other: Any) -> Any:
     """Translates ``aten.where``; of booleans by And and Or, because onnxruntime's Where has no booleans."""
     op = _opset()
-    if self.dtype != _boolean():
+    if _boolean() not in (self.dtype, other.dtype):
         return op.Where(condition, self, other)
     return op.Or(op.And(condition, self), op.And(op.Not(condition), other))
+
+
+def masked_fill(self: Any, mask: Any, value: Any) -> Any:
+    """Translates ``aten.masked_fill`` of one number or a tensor of rank 0, which is cast to the tensor's type."""
+    op = _opset()
+    given = op.Constant(value_float=float(value)) if isinstance(value, (bool, int, float)) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        given = op.Constant(value_int=value)
+    return where(mask, op.Cast(given, to=self.dtype), self)
 
 
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
