@@ -101,7 +101,7 @@ def measure(form: Form, source: str, mode: str, files: Path) -> Measurement:
         remarks += result.remarks
     found.verdict = verdict(form, source, mode, result, reasons)
     if found.verdict == FAILED and result is None and remarks[:1] and remarks[0].startswith(BROKEN_FILE):
-        found.verdict = NO_FILE
+        found.verdict, reasons = NO_FILE, []
     found.remark = "; ".join(filter(None, [*reasons, *remarks]))
     return found
 
@@ -165,7 +165,7 @@ def remark_on_file(form: Form, specs: Sequence[TensorSpec], path: Path) -> str:
             names = [str(value.name) for value in onnx_file.read(path).graph.outputs]
             comparison = compare(record(lambda feed: meant(form, feed, names), lazy_feeds(specs)), session)
     except (S2DeployError, ValueError) as error:
-        return f"{BROKEN_FILE}does not run at every size or lacks an output ({first_line(error)})"
+        return f"{BROKEN_FILE}does not run ({first_line(error)})"
     if comparison.passed:
         return ""
     labels = ", ".join(dict.fromkeys(feed.label for feed, _ in comparison.failures))
@@ -180,9 +180,9 @@ def meant(form: Form, feed: Feed, names: Sequence[str]) -> Feed:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of a message, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:160] if lines else ""
+    """Returns the first line of a message without colours and folders, shortened."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    return re.sub(r"(/[\w.+-]+)+/", "", lines[0])[:200] if lines else ""
 
 
 def remember_operators() -> None:
