@@ -58,15 +58,18 @@ class Sidecar:
         plan: The plan itself.
         target: ``rtx`` or ``tensorrt``.
         precision: ``fp32`` or ``fp16``: what the heavy operators compute in.
-        capabilities: Compute capabilities such as ``8.6`` the plan runs on; empty where it was built for the
-            machine's own GPU.
+        capabilities: Compute capabilities such as ``8.6`` the plan was built for: those asked for, or that of the
+            machine's own GPU; empty where nobody asked the GPU.
         versions: Versions of the packages that made it, by distribution name.
         profiles: Optimization profiles, each by input name; empty for a static engine.
         inputs: The engine's inputs.
         outputs: The engine's outputs.
-        options: What the builder was asked for besides, e.g. ``{"strongly_typed": true}``.
+        options: What the builder was asked for besides, e.g. ``{"strongly_typed": true}``; a plan that newer versions
+            or GPUs may load says so by ``version_compatible`` or ``hardware_compatible``.
         build_seconds: Time the builder took.
         semantics: What overlapping assignments mean in the model, copied from the ONNX file.
+        device: Name of the GPU it was built on; None where it was built without one.
+        plugins: Libraries of plugins the plan needs, which lie beside it.
         schema: Version of this layout.
     """
 
@@ -82,6 +85,8 @@ class Sidecar:
     options: dict[str, bool | int | str] = field(default_factory=dict)
     build_seconds: float = 0.0
     semantics: str | None = None
+    device: str | None = None
+    plugins: tuple[FileIdentity, ...] = ()
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -139,6 +144,7 @@ def _parse(data: dict[str, Any]) -> Sidecar:
     fields["onnx"] = FileIdentity(**data["onnx"])
     fields["plan"] = FileIdentity(**data["plan"])
     fields["capabilities"] = tuple(data["capabilities"])
+    fields["plugins"] = tuple(FileIdentity(**plugin) for plugin in data.get("plugins", ()))
     fields["profiles"] = tuple(
         {
             name: ProfileShapes(**{key: tuple(value) for key, value in shapes.items()})

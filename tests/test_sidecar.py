@@ -9,6 +9,7 @@ import pytest
 from s2deploy.errors import ArtifactError
 from s2deploy.sidecar import (
     EngineTensor,
+    FileIdentity,
     ProfileShapes,
     Sidecar,
     identify,
@@ -39,6 +40,8 @@ def sidecar_for(plan: Path) -> Sidecar:
         options={"tf32": True},
         build_seconds=0.5,
         semantics="clone",
+        device="NVIDIA A10",
+        plugins=(FileIdentity("shift.so", "0" * 64, 3),),
     )
 
 
@@ -77,6 +80,13 @@ def test_any_missing_field_is_noticed(plan: Path) -> None:
         sidecar_path(plan).write_text(json.dumps({k: v for k, v in data.items() if k != key}), encoding="utf-8")
         with pytest.raises(ArtifactError, match="is damaged"):
             read_sidecar(plan)
+
+
+def test_a_sidecar_of_before_devices_and_plugins_is_read(plan: Path) -> None:
+    data = json.loads(sidecar_path(plan).read_text("utf-8"))
+    del data["device"], data["plugins"]
+    sidecar_path(plan).write_text(json.dumps(data), encoding="utf-8")
+    assert read_sidecar(plan) == replace(sidecar_for(plan), device=None, plugins=())
 
 
 def test_a_missing_sidecar_says_so(plan: Path) -> None:
