@@ -50,6 +50,34 @@ class EngineTensor:
 
 
 @dataclass(frozen=True)
+class Device:
+    """The GPU an engine was built on.
+
+    Attributes:
+        name: As its driver calls it.
+        capability: Its compute capability, e.g. ``9.0``.
+    """
+
+    name: str
+    capability: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was read back after the build: the types that matrix products and convolutions compute in.
+
+    Attributes:
+        read_from: ``engine`` where the engine could be loaded, ``network`` where its parsed network had to do.
+        computed: How many compute in each type, e.g. ``{"float16": 12, "float32": 1}``.
+        kept: ONNX nodes among them that stay wider because that was asked for.
+    """
+
+    read_from: str
+    computed: dict[str, int]
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sidecar:
     """What is known about a plan.
 
@@ -57,18 +85,19 @@ class Sidecar:
         onnx: The ONNX file it was built from.
         plan: The plan itself.
         target: ``rtx`` or ``tensorrt``.
-        precision: ``fp32`` or ``fp16``: what the heavy operators compute in.
-        capabilities: Compute capabilities such as ``8.6`` the plan was built for: those asked for, or that of the
-            machine's own GPU; empty where nobody asked the GPU.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``: what matrix products and convolutions compute in.
+        capabilities: Compute capabilities such as ``8.6`` the plan runs on; empty where it was built for the
+            machine's own GPU, which is `device` then.
         versions: Versions of the packages that made it, by distribution name.
         profiles: Optimization profiles, each by input name; empty for a static engine.
         inputs: The engine's inputs.
         outputs: The engine's outputs.
-        options: What the builder was asked for besides, e.g. ``{"strongly_typed": true}``; a plan that newer versions
-            or GPUs may load says so by ``version_compatible`` or ``hardware_compatible``.
+        options: What the builder was asked for besides, e.g. ``{"strongly_typed": true}``; what is not there was left
+            to TensorRT.
         build_seconds: Time the builder took.
         semantics: What overlapping assignments mean in the model, copied from the ONNX file.
-        device: Name of the GPU it was built on; None where it was built without one.
+        device: The GPU it was built on; None where it was built for capabilities.
+        proof: The precision as read back; None in a sidecar of an older version.
         plugins: Libraries of plugins the plan needs, which lie beside it.
         schema: Version of this layout.
     """
@@ -85,7 +114,8 @@ class Sidecar:
     options: dict[str, bool | int | str] = field(default_factory=dict)
     build_seconds: float = 0.0
     semantics: str | None = None
-    device: str | None = None
+    device: Device | None = None
+    proof: Proof | None = None
     plugins: tuple[FileIdentity, ...] = ()
     schema: int = SCHEMA
 
@@ -144,7 +174,6 @@ def _parse(data: dict[str, Any]) -> Sidecar:
     fields["onnx"] = FileIdentity(**data["onnx"])
     fields["plan"] = FileIdentity(**data["plan"])
     fields["capabilities"] = tuple(data["capabilities"])
-    fields["plugins"] = tuple(FileIdentity(**plugin) for plugin in data.get("plugins", ()))
     fields["profiles"] = tuple(
         {
             name: ProfileShapes(**{key: tuple(value) for key, value in shapes.items()})
@@ -152,6 +181,11 @@ def _parse(data: dict[str, Any]) -> Sidecar:
         }
         for profile in data["profiles"]
     )
+    fields["plugins"] = tuple(FileIdentity(**plugin) for plugin in data.get("plugins", ()))
+    if data.get("device") is not None:
+        fields["device"] = Device(**data["device"])
+    if data.get("proof") is not None:
+        fields["proof"] = Proof(**data["proof"] | {"kept": tuple(data["proof"]["kept"])})
     for key in ("inputs", "outputs"):
         fields[key] = tuple(EngineTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in data[key])
     return Sidecar(**fields)

@@ -8,9 +8,11 @@ import pytest
 
 from s2deploy.errors import ArtifactError
 from s2deploy.sidecar import (
+    Device,
     EngineTensor,
     FileIdentity,
     ProfileShapes,
+    Proof,
     Sidecar,
     identify,
     read_sidecar,
@@ -40,7 +42,8 @@ def sidecar_for(plan: Path) -> Sidecar:
         options={"tf32": True},
         build_seconds=0.5,
         semantics="clone",
-        device="NVIDIA A10",
+        device=Device("NVIDIA A10", "8.6"),
+        proof=Proof("engine", {"float16": 2}, ("mm",)),
         plugins=(FileIdentity("shift.so", "0" * 64, 3),),
     )
 
@@ -82,11 +85,11 @@ def test_any_missing_field_is_noticed(plan: Path) -> None:
             read_sidecar(plan)
 
 
-def test_a_sidecar_of_before_devices_and_plugins_is_read(plan: Path) -> None:
+def test_a_sidecar_of_an_older_version_is_read(plan: Path) -> None:
     data = json.loads(sidecar_path(plan).read_text("utf-8"))
-    del data["device"], data["plugins"]
+    del data["device"], data["proof"], data["plugins"]
     sidecar_path(plan).write_text(json.dumps(data), encoding="utf-8")
-    assert read_sidecar(plan) == replace(sidecar_for(plan), device=None, plugins=())
+    assert read_sidecar(plan) == replace(sidecar_for(plan), device=None, proof=None, plugins=())
 
 
 def test_a_missing_sidecar_says_so(plan: Path) -> None:
