@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import helper, parser
 from rewriting import check, feeds, rewritten, session
@@ -16,6 +17,7 @@ from small_models import save
 import s2deploy
 from s2deploy import onnx_file
 from s2deploy.errors import ArtifactError
+from s2deploy.rewrite import rewrite
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
@@ -96,6 +98,23 @@ def test_a_function_of_another_opset_stays_a_call() -> None:
     )
     result, _ = rewritten(model)
     assert [node.op_type for node in result.graph.node] == ["f"]
+
+
+def test_a_constant_of_an_unknown_form_stays_a_node() -> None:
+    model = _model("(float[3] x) => (float[3] y)", "c = Constant<value_new = 1.0>() y = Add(x, c)")
+    graph = ir.from_proto(model)
+    rewrite(graph)
+    assert [node.op_type for node in graph.graph] == ["Constant", "Add"]
+
+
+def test_folded_comparisons_are_booleans() -> None:
+    check(
+        _model(
+            "(float[4] x) => (float[4] y)",
+            "s = Shape(x) z = Constant<value_int = 0>() o = Constant<value_int = 1>() f = Constant<value_int = 4>() "
+            "r = Range(z, f, o) m = GreaterOrEqual(s, r) n = Neg(x) y = Where(m, x, n)",
+        )
+    )
 
 
 def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:

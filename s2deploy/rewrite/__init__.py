@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -106,7 +107,8 @@ def prepare(model: ir.Model, _: Context) -> None:
     if model.functions:
         own = dict(model.opset_imports)
         common.InlinePass(lambda body: all(own.get(name, n) == n for name, n in body.opset_imports.items()))(model)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    with suppress(ValueError):  # from a constant of an unknown form on, all stay nodes
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
 def compose(model: ir.Model, context: Context) -> None:

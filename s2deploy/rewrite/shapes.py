@@ -17,7 +17,7 @@ from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, dimension, par
 from s2deploy.rewrite.refusals import NotMovementError
 
 _LARGEST_DATA = 1024
-_GIVE_BOOLEANS = frozenset({"And", "Equal", "Less", "LessOrEqual", "Not", "Or"})
+_GIVE_BOOLEANS = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or"})
 _GIVE_SIZES = frozenset({"NonZero", "Shape", "Size"})
 _MAY_BE_EMPTY = frozenset(
     {"NonZero", "Unique", "NonMaxSuppression", "Compress", "If", "Loop", "Scan", "Slice", "Range"}
