@@ -150,5 +150,8 @@ def _assert_same(expected: Sequence[Any], actual: Sequence[Any] | None, *, exact
             assert (first.shape, first.dtype) == (second.shape, second.dtype)
             if exact and first.dtype.kind == "O":
                 assert first.tolist() == second.tolist()
+            elif exact and first.dtype == np.float16:
+                # onnxruntime leaves out roundings between operators that it cannot leave out of a folded constant
+                np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3)
             elif exact:
                 assert first.tobytes() == second.tobytes()
