@@ -44,7 +44,7 @@ def read(path: Path) -> ir.Model:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
     raw = (value for _, attribute in _tensor_attributes(model) for value in _tensors_of(attribute))
     for tensor in (*_weights(model), *raw):
-        if tensor.dtype == ir.DataType.UNDEFINED:
+        if not _has_type(tensor):
             raise ArtifactError(f"{path} is not a valid ONNX model: a weight of it has no element type", hint=_HINT)
     for tensor in _external(model):
         _check_external(tensor, path)
@@ -134,6 +134,13 @@ def _take_in_attributes(model: ir.Model) -> None:
             if attribute.type == ir.AttributeType.TENSOR:
                 (values,) = values
             node.attributes.add(ir.Attr(attribute.name, attribute.type, values, doc_string=attribute.doc_string))
+
+
+def _has_type(tensor: ir.TensorProtocol) -> bool:
+    try:
+        return tensor.dtype != ir.DataType.UNDEFINED
+    except ValueError:  # a number that stands for no type
+        return False
 
 
 def _taken_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

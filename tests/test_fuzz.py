@@ -149,9 +149,10 @@ def test_an_output_of_a_body_that_nothing_computes_is_refused(tmp_path: Path) ->
         onnx_file.read(save(model, tmp_path / "m.onnx"))
 
 
-def test_a_weight_without_an_element_type_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 99])
+def test_a_weight_without_an_element_type_is_refused(tmp_path: Path, number: int) -> None:
     model = _model("(float[2] x) => (float[2] y)", "c = Constant<value = float[2] {1.0, 2.0}>() y = Add(x, c)")
-    model.graph.node[0].attribute[0].t.data_type = 0
+    model.graph.node[0].attribute[0].t.data_type = number
     with pytest.raises(ArtifactError, match="no element type"):
         onnx_file.read(save(model, tmp_path / "m.onnx"))
 
