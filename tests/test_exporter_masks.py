@@ -66,3 +66,15 @@ def test_booleans_are_chosen_by_logic() -> None:
     model, specs = translate(module, ("x:2,8,9",))
     assert "Where" not in operators(model)
     compare(module, model, specs)
+
+
+def clamped(x):
+    x[..., 1:3] = x[..., 1:3].clamp(0, 0.6)
+    x[..., 3:].clamp_(min=-1, max=1)
+    return x, (x * 5).int().clamp(-1, 2)
+
+
+def test_bounds_of_both_kinds_of_numbers() -> None:
+    module = All(clamped)
+    model, specs = translate(module, ("x:2,8,9",))
+    compare(module, model, specs)

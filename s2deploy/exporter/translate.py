@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
+from s2deploy.exporter.clamps import make_bounds_floats
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.masks import choose_by_masks
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs, separate_outputs
@@ -120,6 +121,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
             split_by_slices(result.graph_module)
+            make_bounds_floats(result.graph_module)
             gather_by_one_index(result.graph_module)
             choose_by_masks(result.graph_module)
             make_bounds_constant(result.graph_module)
