@@ -266,7 +266,7 @@ def test_the_default_target_takes_what_the_machine_has(
 @needs_rtx
 def test_a_plan_cannot_be_loaded_without_its_gpu(perceptron: Path, tmp_path: Path) -> None:
     plan = build(perceptron, tmp_path / "model.plan", capabilities=["8.6"]).plan
-    with pytest.raises(TargetUnavailableError, match=r"TensorRT-RTX .*compute capability 8\.6"):
+    with pytest.raises(TargetUnavailableError, match="no NVIDIA driver|no GPU|compute capability 8.6"):
         load(plan)
 
 

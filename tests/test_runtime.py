@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -11,7 +13,7 @@ import pytest
 import small_models
 import torch
 
-from s2deploy.errors import ArtifactError, S2DeployError, UsageError
+from s2deploy.errors import ArtifactError, S2DeployError, TargetUnavailableError, UsageError
 from s2deploy.runtime import OnnxSession, Session, TensorInfo, load
 
 
@@ -62,6 +64,108 @@ def test_arrays_need_not_be_contiguous(dynamic: Session) -> None:
     np.testing.assert_array_equal(dynamic(view, X[::-1], N)["total"], X + X[::-1])
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_inputs_of_no_size_and_of_any_order(tmp_path: Path, order: str) -> None:
+    session = load(small_models.save(small_models.perceptron("N"), tmp_path / "model.onnx"))
+    for batch in (0, 1, 5):
+        x = np.asarray(np.random.default_rng(batch).standard_normal((batch, 16)), np.float32, order=order)
+        expected = session(np.ascontiguousarray(x))["y"]
+        assert expected.shape == (batch, 8)
+        np.testing.assert_array_equal(session(x)["y"], expected)
+        np.testing.assert_array_equal(session(torch.from_numpy(x))["y"].numpy(), expected)
+        np.testing.assert_array_equal(session(torch.from_numpy(x.T.copy()).T)["y"].numpy(), expected)
+
+
+def test_tensors_are_bound_where_they_lie(dynamic: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "_run_torch", None)
+    tensor = torch.from_numpy(X.copy())
+    before = tensor.clone()
+    outputs = dynamic(x=tensor, z=tensor.flip(0), n=N)
+    assert torch.equal(outputs["total"], before + before.flip(0))
+    assert torch.equal(tensor, before)
+    outputs["total"] += 1  # the memory is the caller's own
+    assert torch.equal(dynamic(x=tensor, z=tensor.flip(0), n=N)["total"], before + before.flip(0))
+
+
+class Foreign:
+    """An array of a framework that speaks DLPack and follows the array API standard."""
+
+    def __init__(self, array: object) -> None:
+        self.array = np.asarray(array)
+
+    def __dlpack__(self, **arguments: object) -> object:
+        return self.array.__dlpack__(**arguments)
+
+    def __dlpack_device__(self) -> object:
+        return self.array.__dlpack_device__()
+
+    def __array_namespace__(self) -> object:
+        return Foreign
+
+    @staticmethod
+    def from_dlpack(array: object) -> Foreign:
+        return Foreign(array)
+
+
+def test_arrays_that_speak_dlpack_come_back_as_their_own_kind(dynamic: Session) -> None:
+    outputs = dynamic(x=Foreign(X), z=X, n=N)
+    assert isinstance(outputs["total"], Foreign)
+    np.testing.assert_array_equal(outputs["total"].array, X + X)
+
+
+def test_dlpack_without_a_namespace_comes_back_as_numpy(dynamic: Session) -> None:
+    class Plain:
+        def __dlpack__(self, **arguments: object) -> object:
+            return torch.from_numpy(X).__dlpack__(**arguments)
+
+        def __dlpack_device__(self) -> object:
+            return torch.from_numpy(X).__dlpack_device__()
+
+    assert type(dynamic(x=Plain(), z=X, n=N)["total"]) is np.ndarray
+    Plain.__dlpack__ = lambda self, **arguments: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="a Plain, cannot be taken over by DLPack: division by zero"):
+        dynamic(x=Plain(), z=X, n=N)
+
+
+def test_threads_share_a_session(dynamic: Session) -> None:
+    barrier = threading.Barrier(2)
+
+    def work(value: int) -> bool:
+        barrier.wait()
+        x = np.full((2 + value, 3), value, np.float32)
+        tensor = torch.from_numpy(x)
+        return all(
+            np.array_equal(dynamic(x, x, N)["total"], x + x) and torch.equal(dynamic(tensor, x, N)["total"], tensor * 2)
+            for _ in range(100)
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(work, range(2)))
+
+
+def test_providers_are_chosen_by_name(tmp_path: Path) -> None:
+    path = small_models.save(small_models.perceptron(), tmp_path / "model.onnx")
+    for name in ("cpu", "CPU", "CPUExecutionProvider"):
+        assert load(path, provider=name).backend.endswith(", CPU")
+    with pytest.raises(UsageError, match=r"has no execution provider 'tpu'; it has: .*cpu"):
+        load(path, provider="tpu")
+
+
+def test_a_provider_that_is_there_but_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    path = small_models.save(small_models.perceptron(), tmp_path / "model.onnx")
+    with pytest.raises(TargetUnavailableError, match="cannot use CUDAExecutionProvider"):
+        load(path, provider="cuda")
+
+
+def test_random_values_follow_the_ranges_of_the_export(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    small_models.save(small_models.perceptron(), path, inputs='["x:4,16"]', value_ranges='{"x": [3.0, 4.5]}')
+    assert load(path).specs[0].value_range == (3.0, 4.5)
+
+
 def test_torch_tensors_in_give_torch_tensors_out(dynamic: Session) -> None:
     tensor = torch.from_numpy(X.copy()).requires_grad_()
     outputs = dynamic(x=tensor, z=X, n=N)
@@ -94,6 +198,7 @@ def test_bfloat16_goes_in_and_out(tmp_path: Path, batch: int) -> None:
         (lambda session: session(X, X, N, x=X), "input 'x' is given twice"),
         (lambda session: session([1.0], X, N), "input 'x' is a list"),
         (lambda session: session(X.astype(np.float64), X, N), "input 'x' is float32 but the array is float64"),
+        (lambda session: session(torch.ones(4, 3).double(), X, N), "input 'x' is float32 but the array is float64"),
         (lambda session: session(X[0], X, N), "input 'x' has rank 2"),
         (lambda session: session(X[:, :2], X, N), "axis 1 has size 2, the model takes 3"),
         (lambda session: session(X, X[:3], N), "dimension 'batch' is 4 in input 'x' but 3 in input 'z'"),

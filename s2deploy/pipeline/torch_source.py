@@ -13,7 +13,7 @@ from s2deploy.feeds import Array, Feed, random_feed
 from s2deploy.pipeline.source import Prepared
 from s2deploy.report import Reporter
 from s2deploy.rewrite import count_nodes, count_scatters
-from s2deploy.runtime.binding import from_torch, to_torch
+from s2deploy.runtime.tensors import from_torch, to_torch
 from s2deploy.specs import TensorSpec, named_dims
 
 if TYPE_CHECKING:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from s2deploy.errors import UsageError
-from s2deploy.feeds import Array, Feed
+from s2deploy.runtime.tensors import TensorInfo, accept, contiguous, dtype_of, is_torch
 from s2deploy.specs import Dim, TensorSpec
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a loaded model.
-
-    Attributes:
-        name: Its name in the model.
-        shape: A size per axis; a name where the size is dynamic, None where it is dynamic and has no name.
-        dtype: A numpy dtype name, or ``bfloat16``.
-    """
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.name}:{','.join('?' if size is None else str(size) for size in self.shape)}:{self.dtype}"
 
 
 def bind(args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[TensorInfo]) -> dict[str, Any]:
@@ -60,27 +38,25 @@ def bind(args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Tensor
     return {name: named[name] for name in names}
 
 
-def check(feed: Mapping[str, Any], inputs: Sequence[TensorInfo], specs: Sequence[TensorSpec]) -> Feed:
-    """Checks arrays against the model and the ranges it was exported for, and makes them contiguous.
+def check(named: Mapping[str, Any], inputs: Sequence[TensorInfo], specs: Sequence[TensorSpec]) -> dict[str, Any]:
+    """Checks values against the model and the ranges it was exported for, and makes them contiguous.
 
     Args:
-        feed: A value per input.
+        named: A value per input.
         inputs: The model's inputs.
         specs: The ranges its metadata declares; may be empty.
+
+    Returns:
+        Numpy arrays and torch tensors, each sharing the memory of what was given where that is contiguous.
 
     Raises:
         UsageError: A value is no array, or its dtype, rank or size does not fit.
     """
     declared = {spec.name: spec for spec in specs}
     sizes: dict[str, tuple[str, int]] = {}
-    checked: Feed = {}
+    checked = {}
     for info in inputs:
-        value = feed[info.name]
-        if not isinstance(value, np.ndarray | np.generic):
-            raise UsageError(
-                f"input {info.name!r} is a {type(value).__name__}", hint="give a numpy array or a torch tensor"
-            )
-        array = np.asarray(value)
+        array = accept(info, named[info.name])
         _check_type(info, array)
         spec = declared.get(info.name)
         for axis, (wanted, size) in enumerate(zip(info.shape, array.shape, strict=True)):
@@ -94,49 +70,18 @@ def check(feed: Mapping[str, Any], inputs: Sequence[TensorInfo], specs: Sequence
                         f"dimension {wanted!r} is {known} in input {other!r} but {size} in input {info.name!r}",
                         hint="give both inputs the same size there",
                     )
-        checked[info.name] = np.require(array, requirements="C")
+        checked[info.name] = contiguous(array)
     return checked
 
 
-def is_torch(value: Any) -> bool:
-    """Whether the value is a torch tensor; torch is not imported to find out."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def from_torch(tensor: Any) -> Array:
-    """Returns a tensor's values as an array, bfloat16 included, which numpy alone does not have."""
-    import torch
-
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if plain.dtype is torch.bfloat16:
-        import ml_dtypes
-
-        bits: Array = plain.contiguous().view(torch.int16).numpy()
-        return bits.view(ml_dtypes.bfloat16)
-    array: Array = plain.numpy()
-    return array
-
-
-def to_torch(array: Array, device: Any) -> Any:
-    """Returns an array as a tensor on a torch device."""
-    import torch
-
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
-    return torch.from_numpy(array).to(device)
-
-
-def _check_type(info: TensorInfo, array: Array) -> None:
-    dtype = str(array.dtype)
-    if dtype != info.dtype and not (info.dtype == "string" and array.dtype.kind in "OUS"):
-        raise UsageError(
-            f"input {info.name!r} is {info.dtype} but the array is {dtype}",
-            hint=f"convert it: array.astype('{info.dtype}'), or tensor.to(torch.{info.dtype})",
-        )
+def _check_type(info: TensorInfo, array: Any) -> None:
+    dtype = dtype_of(array)
+    if dtype != info.dtype and not (info.dtype == "string" and not is_torch(array) and array.dtype.kind in "OUS"):
+        how = f"tensor.to(torch.{info.dtype})" if is_torch(array) else f"array.astype('{info.dtype}')"
+        raise UsageError(f"input {info.name!r} is {info.dtype} but the array is {dtype}", hint=f"convert it: {how}")
     if array.ndim != len(info.shape):
         raise UsageError(
-            f"input {info.name!r} has rank {len(info.shape)} ({info}) but the array has shape {array.shape}",
+            f"input {info.name!r} has rank {len(info.shape)} ({info}) but the array has shape {tuple(array.shape)}",
             hint="add or drop axes, e.g. array[None] for a batch of one",
         )
 

@@ -21,7 +21,7 @@ from s2deploy.artifacts import cannot_write
 from s2deploy.errors import S2DeployError
 from s2deploy.feeds import Feed
 from s2deploy.runtime.exchange import read_arrays, write_arrays
-from s2deploy.runtime.session import OnnxSession
+from s2deploy.runtime.onnx_session import OnnxSession
 
 
 def main(folder: str) -> None:

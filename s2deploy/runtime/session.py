@@ -1,25 +1,22 @@
-"""A model that is loaded and can be called: the `Session` every backend offers, and onnxruntime's."""
+"""A model that is loaded and can be called: what every backend offers."""
 
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from s2deploy.errors import ArtifactError, S2DeployError, UsageError
-from s2deploy.feeds import Array, Feed
-from s2deploy.runtime.binding import TensorInfo, bind, check, from_torch, is_torch, to_torch
+from s2deploy.errors import ArtifactError, UsageError
+from s2deploy.feeds import Feed
+from s2deploy.runtime.binding import bind, check
+from s2deploy.runtime.tensors import TensorInfo, from_torch, give_back, is_torch, to_torch
 from s2deploy.specs import TensorSpec, parse_inputs
 
-__all__ = ["OnnxSession", "Session", "TensorInfo"]
-
 INPUTS_KEY = "s2deploy.inputs"
-_ELEMENT_TYPES = {"float": "float32", "double": "float64"}
+VALUE_RANGES_KEY = "s2deploy.value_ranges"
 
 
 class Session(ABC):
@@ -30,9 +27,14 @@ class Session(ABC):
         with s2deploy.load("model.onnx") as session:
             outputs = session(x=array)
 
-    Inputs are given by name, as one mapping, or in the model's order. They are numpy arrays or torch tensors,
-    of the dtypes in `inputs`; the outputs, by name, are torch tensors where an input was one.
+    Inputs are given by name, as one mapping, or in the model's order. They are numpy arrays, torch tensors, or arrays
+    of another framework that speaks DLPack, of the dtypes in `inputs`. The outputs, by name, are torch tensors where an
+    input was one, on its device; otherwise arrays of the framework the inputs came from if it follows the array API
+    standard (`__array_namespace__`), and numpy arrays if not. Several threads may call a session at the same time.
     """
+
+    remarks: tuple[str, ...] = ()
+    """What the user should know about how the artifact was loaded."""
 
     @property
     @abstractmethod
@@ -49,6 +51,11 @@ class Session(ABC):
     def metadata(self) -> Mapping[str, str]:
         """What the artifact records about itself; keys of s2deploy begin with ``s2deploy.``."""
 
+    @property
+    @abstractmethod
+    def backend(self) -> str:
+        """What runs the model, with its version, e.g. ``onnxruntime 1.32.0, CPU``."""
+
     @abstractmethod
     def run(self, feed: Feed) -> Feed:
         """Runs on contiguous arrays that were checked, and returns the outputs by name."""
@@ -59,7 +66,7 @@ class Session(ABC):
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
-        """The inputs as the artifact's metadata declares them; empty where it does not.
+        """The inputs with the ranges the artifact declares; empty where it declares none.
 
         Raises:
             ArtifactError: The metadata is damaged.
@@ -68,8 +75,9 @@ class Session(ABC):
         if text is None:
             return ()
         try:
-            return parse_inputs(json.loads(text))
-        except (ValueError, TypeError, UsageError) as error:
+            ranges = json.loads(self.metadata.get(VALUE_RANGES_KEY, "{}"))
+            return parse_inputs(json.loads(text), [f"{name}={low}..{high}" for name, (low, high) in ranges.items()])
+        except (ValueError, TypeError, AttributeError, UsageError) as error:
             raise ArtifactError(
                 f"the artifact's {INPUTS_KEY} is damaged: {error}", hint="export the model again"
             ) from error
@@ -82,7 +90,7 @@ class Session(ABC):
             kwargs: Arrays by name.
 
         Returns:
-            The outputs by name: torch tensors on the device of the first torch input, or numpy arrays.
+            The outputs by name, in the framework of the inputs; torch tensors on the device of the first torch input.
 
         Raises:
             UsageError: A name is missing, unknown or given twice, or a dtype, rank or size does not fit.
@@ -90,12 +98,10 @@ class Session(ABC):
             S2DeployError: The runtime failed, or the session is closed.
         """
         named = bind(args, kwargs, self.inputs)
-        tensors = [value for value in named.values() if is_torch(value)]
-        feed = {name: from_torch(value) if is_torch(value) else value for name, value in named.items()}
-        outputs = self.run(check(feed, self.inputs, self.specs))
-        if not tensors:
-            return dict(outputs)
-        return {name: to_torch(array, tensors[0].device) for name, array in outputs.items()}
+        checked = check(named, self.inputs, self._declared())
+        if any(map(is_torch, checked.values())):
+            return give_back(self._run_torch(checked), named)
+        return give_back(self.run(checked), named)
 
     def __enter__(self) -> Session:
         return self
@@ -105,113 +111,12 @@ class Session(ABC):
     ) -> None:
         self.close()
 
+    def _declared(self) -> tuple[TensorSpec, ...]:
+        """Returns the ranges that inputs are held against before they are run."""
+        return self.specs
 
-class OnnxSession(Session):
-    """An ONNX file on onnxruntime's CPU provider.
-
-    Args:
-        path: The file; external data is found beside it.
-        threads: Threads per operator; as many as this process may use unless given.
-        optimized: Whether onnxruntime may rearrange the graph; otherwise it computes node by node.
-
-    Raises:
-        UsageError: `threads` is below 1.
-        ArtifactError: The file is damaged, or onnxruntime refuses it.
-    """
-
-    def __init__(self, path: Path, *, threads: int | None = None, optimized: bool = True) -> None:
-        import onnxruntime
-
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}", hint="leave it out to use all cores")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
-        options.log_severity_level = 4  # what goes wrong is raised
-        if not optimized:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ArtifactError(
-                f"onnxruntime cannot load {path}: {error}", hint="check the file with onnx.checker, or export it again"
-            ) from error
-        self._inputs = tuple(_info(node) for node in self._session.get_inputs())
-        self._outputs = tuple(_info(node) for node in self._session.get_outputs())
-        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The model's inputs, in its order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The model's outputs, in its order."""
-        return self._outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The file's metadata_props."""
-        return self._metadata
-
-    def run(self, feed: Feed) -> Feed:
-        """Runs on contiguous arrays that were checked, and returns the outputs by name.
-
-        Raises:
-            S2DeployError: onnxruntime failed, or the session is closed.
-        """
-        if self._session is None:
-            raise S2DeployError("the session is closed", hint="load the artifact again")
-        names = [output.name for output in self._outputs]
-        try:
-            if any(info.dtype == "bfloat16" for info in (*self._inputs, *self._outputs)):
-                arrays = _run_with_bfloat16(self._session, names, feed)
-            else:
-                arrays = self._session.run(names, feed)
-        except Exception as error:
-            raise S2DeployError(
-                f"onnxruntime failed: {error}", hint="check that the model accepts inputs of these sizes and values"
-            ) from error
-        return dict(zip(names, arrays, strict=True))
-
-    def close(self) -> None:
-        """Frees the model; the session cannot be called afterwards."""
-        self._session = None
-
-
-def _run_with_bfloat16(session: Any, names: list[str], feed: Feed) -> list[Array]:
-    """Runs through OrtValues: onnxruntime takes and gives no numpy bfloat16."""
-    import ctypes
-
-    import ml_dtypes
-    import numpy as np
-    from onnx import TensorProto
-    from onnxruntime import OrtValue
-
-    def wrap(array: Array) -> Any:
-        if array.dtype == ml_dtypes.bfloat16:
-            return OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), TensorProto.BFLOAT16)
-        return OrtValue.ortvalue_from_numpy(array)
-
-    def unwrap(value: Any) -> Array:
-        if value.data_type() != "tensor(bfloat16)":
-            array: Array = value.numpy()
-            return array
-        shape = tuple(value.shape())
-        data = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape))) if np.prod(shape) else b""
-        return np.frombuffer(bytearray(data), ml_dtypes.bfloat16).reshape(shape)
-
-    values = session.run_with_ort_values(names, {name: wrap(array) for name, array in feed.items()})
-    return [unwrap(value) for value in values]
-
-
-def _info(node: Any) -> TensorInfo:
-    kind = str(node.type).removeprefix("tensor(").removesuffix(")")
-    return TensorInfo(node.name, tuple(node.shape or ()), _ELEMENT_TYPES.get(kind, kind))
-
-
-def _usable_cores() -> int:
-    # onnxruntime counts the machine's cores, and complains about those a container withholds
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def _run_torch(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs on checked values some of which are torch tensors; here through arrays."""
+        device = next(value.device for value in values.values() if is_torch(value))
+        feed = {name: from_torch(value) if is_torch(value) else value for name, value in values.items()}
+        return {name: to_torch(array, device) for name, array in self.run(feed).items()}

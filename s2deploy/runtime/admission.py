@@ -1,0 +1,119 @@
+"""Whether a plan may be given to TensorRT here, decided from its sidecar before TensorRT reads a byte of it.
+
+TensorRT trusts a plan: one of another version, GPU or build ends in an assertion at best.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from s2deploy.artifacts import sha256
+from s2deploy.errors import ArtifactError, TargetUnavailableError, UsageError
+from s2deploy.runtime.device import Device
+from s2deploy.runtime.library import MODULES, Library
+from s2deploy.sidecar import Sidecar
+
+_NEWER_GPUS_FROM = (8, 0)
+
+
+def check_target(plan: Path, sidecar: Sidecar) -> None:
+    """Checks that the plan is of a family this version runs.
+
+    Raises:
+        ArtifactError: It is of another one.
+    """
+    if sidecar.target not in MODULES:
+        raise ArtifactError(
+            f"{plan} was built for {sidecar.target!r}, which this version of s2deploy does not run",
+            hint="upgrade s2deploy",
+        )
+
+
+def check_version(plan: Path, sidecar: Sidecar, library: Library) -> None:
+    """Checks the version of TensorRT: the one that built the plan, or a newer one where the plan allows it.
+
+    Raises:
+        TargetUnavailableError: It is another one.
+    """
+    built = sidecar.versions.get(MODULES[sidecar.target], "")
+    if not built or _release(built) == _release(library.version):
+        return
+    package = f"{MODULES[sidecar.target].replace('_', '-')}=={built}"
+    again = "build the plan again on this machine"
+    if not sidecar.options.get("version_compatible"):
+        raise TargetUnavailableError(
+            f"{plan} was built by {library.title} {built} and runs on that version alone; this is {library.version}",
+            hint=f"pip install {package}, or {again}; with --version-compatible newer versions run it too",
+        )
+    if _release(library.version) < _release(built):
+        raise TargetUnavailableError(
+            f"{plan} runs on {library.title} {built} and newer; this is {library.version}",
+            hint=f"pip install {package}, or {again}",
+        )
+
+
+def check_device(plan: Path, sidecar: Sidecar, device: Device) -> None:
+    """Checks the compute capability of the GPU.
+
+    Raises:
+        TargetUnavailableError: The plan was built for others.
+    """
+    built = sidecar.capabilities
+    if not built and sidecar.device is not None:
+        built = (sidecar.device.capability,)
+    if not built or device.capability in built:
+        return
+    here = _release(device.capability)
+    if sidecar.options.get("hardware_compatible") and here >= max(_NEWER_GPUS_FROM, min(map(_release, built))):
+        return
+    hint = f"build it for this one: s2deploy build MODEL --target rtx --compute-capability {device.capability} -o PLAN"
+    if sidecar.target == "tensorrt":
+        hint = "build it on this GPU, or with --hardware-compatible on an older one of at least 8.0"
+    raise TargetUnavailableError(
+        f"{plan} was built for GPUs of compute capability {' or '.join(built)}; "
+        f"GPU {device.ordinal}, {device.name}, has {device.capability}",
+        hint=hint,
+    )
+
+
+def check_plugins(plan: Path, sidecar: Sidecar) -> list[Path]:
+    """Returns the plugin libraries the plan needs, which lie beside it and are those it was built with.
+
+    Raises:
+        ArtifactError: One is missing or another file.
+    """
+    libraries = []
+    for plugin in sidecar.plugins:
+        if Path(plugin.name).name != plugin.name:
+            raise ArtifactError(
+                f"the sidecar of {plan} names {plugin.name!r}, no file beside it", hint="build the plan again"
+            )
+        path = plan.with_name(plugin.name)
+        if not path.is_file():
+            raise ArtifactError(
+                f"{plan} needs the plugin library {plugin.name}, which is not beside it",
+                hint=f"copy it to {plan.parent}, from where the plan was built",
+            )
+        if sha256(path) != plugin.sha256:
+            raise ArtifactError(
+                f"{path} is not the plugin library {plan.name} was built with (SHA-256 differs)",
+                hint="copy it from where the plan was built, or build the plan again with this one",
+            )
+        libraries.append(path.resolve())
+    return libraries
+
+
+def check_unchecked(target: str) -> None:
+    """Checks the family named for a plan without a sidecar.
+
+    Raises:
+        UsageError: There is no such family.
+    """
+    if target not in MODULES:
+        raise UsageError(f"there is no TensorRT family {target!r}", hint=f"it is one of {', '.join(MODULES)}")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Returns major, minor and patch of a version, which are what TensorRT compares."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
