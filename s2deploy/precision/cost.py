@@ -1,0 +1,131 @@
+"""What a precision cost: the typed graph compared with float32 on onnxruntime, and the nodes that overflowed.
+
+Both run on a CPU, the typed graph as `emulation` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s2deploy.feeds import Array, Feed
+from s2deploy.precision.emulation import emulated
+from s2deploy.precision.overflow import Lineage, Overflow
+from s2deploy.precision.probes import Summary, merged, run
+from s2deploy.specs import Precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+LEAST_COSINE = {Precision.FP16: 0.9999, Precision.BF16: 0.999, Precision.INT8: 0.98}
+"""The least cosine similarity of an output with float32 that passes; measured by ``benchmarks/precision_cost.py``."""
+
+
+@dataclass(frozen=True)
+class OutputCost:
+    """One output, over all feeds.
+
+    Attributes:
+        name: The output's name.
+        cosine: The least cosine similarity with float32 of all feeds, over the elements finite on both sides; None for
+            integers and booleans.
+        worst: The largest difference from float32 among those elements.
+        largest: The largest finite magnitude in float32, to see `worst` beside.
+        lost: How many elements are finite in float32 and not in the typed graph.
+    """
+
+    name: str
+    cosine: float | None
+    worst: float
+    largest: float
+    lost: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a precision cost.
+
+    Attributes:
+        precision: Which one.
+        feeds: How many feeds were compared.
+        calibrated: Whether they are calibration data; otherwise they are random.
+        outputs: One comparison per output.
+        overflows: The nodes that overflowed, in the graph's order.
+        repair: Names of the nodes to keep in float32 so that none of `overflows` does.
+    """
+
+    precision: Precision
+    feeds: int
+    calibrated: bool
+    outputs: tuple[OutputCost, ...]
+    overflows: tuple[Overflow, ...]
+    repair: tuple[str, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether an output lost elements to overflow, or is too unlike float32."""
+        least = LEAST_COSINE[self.precision]
+        return any(output.lost or (output.cosine is not None and output.cosine < least) for output in self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the cost as JSON values."""
+        return asdict(self) | {"precision": self.precision.value, "broken": self.broken}
+
+
+def measure(
+    reference: ir.Model, typed: ir.Model, precision: Precision, feeds: Iterable[Feed], *, calibrated: bool
+) -> Cost:
+    """Compares a typed graph with float32.
+
+    Args:
+        reference: The float32 model the typed one was made from, with the same names of nodes.
+        typed: The typed model.
+        precision: What it was typed for.
+        feeds: What to run both on, in float32; iterated several times.
+        calibrated: Whether the feeds are calibration data.
+
+    Raises:
+        ValidationError: onnxruntime cannot run one of them.
+    """
+    # a range of int8 clips, it does not overflow
+    lineage = None if precision is Precision.INT8 else Lineage(reference, typed)
+    outputs: list[OutputCost] = []
+    rounded: dict[str, Summary] = {}
+    count = 0
+    names = lineage.names if lineage else ()
+    for (wanted, _), (given, seen) in zip(run(reference, feeds), run(emulated(typed), feeds, names), strict=True):
+        compared = [_compared(name, wanted[name], given[name]) for name in wanted]
+        outputs = [_both(*pair) for pair in zip(outputs, compared, strict=True)] if outputs else compared
+        rounded = merged(rounded, seen)
+        count += 1
+    overflows, repair = lineage.overflows(rounded, feeds) if lineage else ((), ())
+    return Cost(precision, count, calibrated, tuple(outputs), overflows, repair)
+
+
+def _compared(name: str, wanted: Array, given: Array) -> OutputCost:
+    if wanted.dtype.kind not in "fiub" or wanted.shape != given.shape:
+        different = wanted.shape != given.shape or bool((wanted != given).any())
+        return OutputCost(name, None, float(different), 0.0, 0)
+    exact, rounded = wanted.astype(np.float64).ravel(), given.astype(np.float64).ravel()
+    usable = np.isfinite(exact)
+    lost = int(np.count_nonzero(usable & ~np.isfinite(rounded)))
+    usable &= np.isfinite(rounded)
+    exact, rounded = exact[usable], rounded[usable]
+    worst = float(np.max(np.abs(exact - rounded), initial=0.0))
+    largest = float(np.max(np.abs(exact), initial=0.0))
+    return OutputCost(name, _cosine(exact, rounded) if wanted.dtype.kind == "f" else None, worst, largest, lost)
+
+
+def _cosine(exact: Array, rounded: Array) -> float:
+    norms = float(np.linalg.norm(exact)) * float(np.linalg.norm(rounded))
+    if norms == 0:
+        return float(not exact.any() and not rounded.any())
+    return min(1.0, float(exact @ rounded) / norms)
+
+
+def _both(a: OutputCost, b: OutputCost) -> OutputCost:
+    cosine = None if a.cosine is None or b.cosine is None else min(a.cosine, b.cosine)
+    return OutputCost(a.name, cosine, max(a.worst, b.worst), max(a.largest, b.largest), a.lost + b.lost)

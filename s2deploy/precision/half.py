@@ -1,0 +1,160 @@
+"""fp16 as a property of the graph: a typed ONNX model, which every TensorRT from 10 on, and RTX, builds as it is.
+
+Before: float32 weights and activations.
+After: heavy operators (matrix products, convolutions) and what lies between them compute in float16; graph inputs and
+outputs stay float32, with a Cast, unless float16 is asked for there as well.
+Kept in float32: arithmetic on shapes (sizes above 2048 are not exact in float16), sums and powers over many
+elements (they overflow at 65504), what onnxruntime's converter keeps because it has no float16 form, and what the
+caller names.
+Source: onnxruntime.transformers.float16 does the conversion; this module works around what it overlooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s2deploy.errors import BuildError
+from s2deploy.precision.checks import check_loads, check_sixteen_bits
+from s2deploy.precision.graph import finish, normalised, shape_arithmetic, some
+from s2deploy.specs import Precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_ACCUMULATING = (
+    "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum",
+    "ReduceLogSumExp", "Pow",
+)  # fmt: skip
+# their scales must be float32 below opset 19
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_LARGEST_FLOAT16 = 65504.0
+
+
+@dataclass(frozen=True)
+class HalfModel:
+    """A model typed for fp16.
+
+    Attributes:
+        model: The typed model; the one it was made from is changed too and must not be used any more.
+        remarks: What float16 cannot represent: weights out of its range, or not a number.
+    """
+
+    model: ir.Model
+    remarks: tuple[str, ...]
+
+
+def to_fp16(model: ir.Model, *, keep_io: bool = True) -> HalfModel:
+    """Types a float32 model for fp16 without measuring it.
+
+    Args:
+        model: Any valid ONNX model. It is consumed.
+        keep_io: Whether float32 inputs and outputs stay float32.
+
+    Raises:
+        BuildError: The typed graph would not be valid, or a heavy operator would not compute in float16.
+    """
+    model = normalised(model)
+    typed = half_typed(model, keep_io=keep_io)
+    check_sixteen_bits(typed, Precision.FP16, ())
+    check_loads(typed, Precision.FP16)
+    return HalfModel(typed, tuple(unrepresentable(model)))
+
+
+def half_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] = ()) -> ir.Model:
+    """Returns a copy of a normalised model in which float16 takes the place of float32.
+
+    Args:
+        model: A model out of `graph.normalised`; it stays as it is.
+        keep_io: Whether float32 inputs and outputs stay float32.
+        kept: Names of nodes that stay float32.
+
+    Raises:
+        BuildError: The converter cannot convert the model.
+    """
+    import onnx_ir as ir
+
+    given = {node.name for node in model.graph.all_nodes()}
+    exact = {node.name for node in shape_arithmetic(model.graph) if node.name is not None}
+    try:
+        typed: ir.Model = ir.from_proto(_convert(ir.to_proto(model), keep_io, exact | set(kept)))
+    except Exception as error:  # the converter asserts, and lets protobuf's and numpy's errors through
+        raise BuildError(
+            f"the model cannot be typed in 16 bits: {type(error).__name__}: {error}", hint="build it in fp32"
+        ) from error
+    _drop_round_trips(typed.graph, given)
+    finish(typed)
+    return typed
+
+
+def unrepresentable(model: ir.Model) -> Iterator[str]:
+    """Yields remarks on the weights float16 cannot hold."""
+    import onnx_ir as ir
+
+    beyond, invalid = [], []
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+            continue
+        array = tensor.numpy()
+        if array.size == 0:
+            continue
+        largest = float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0))
+        if largest > _LARGEST_FLOAT16:
+            beyond.append(f"{value.name} (up to {largest:.3g})")
+        if np.isnan(array).any():
+            invalid.append(str(value.name))
+    if beyond:
+        yield f"clipped to float16's range of +-65504: {some(beyond)}"
+    if invalid:
+        yield f"not a number, in float32 already: {some(invalid)}"
+
+
+def _convert(proto: Any, keep_io: bool, exact: set[str]) -> Any:
+    from onnxruntime.transformers import float16
+
+    # it would take these for the types of activations, and cast initializers that stay float32
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    activations = [info for info in proto.graph.value_info if info.name not in initializers]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(activations)
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_ACCUMULATING]
+    if max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1) < 19:
+        blocked += _QUANTIZING
+    return float16.convert_float_to_float16(
+        proto,
+        keep_io_types=keep_io,
+        disable_shape_infer=True,  # done before, in a way that works above 2 GB
+        op_block_list=blocked,
+        node_block_list=sorted(exact),
+    )
+
+
+def _drop_round_trips(graph: ir.Graph, given: set[str | None]) -> None:
+    """Connects float32 nodes directly where the converter put a cast to float16 and one back between them.
+
+    Args:
+        graph: The typed graph.
+        given: Names of the nodes that are not the converter's.
+    """
+    import onnx_ir as ir
+
+    for node in graph:
+        if node.op_type != "Cast" or node.attributes.get_int("to") != ir.DataType.FLOAT:
+            continue
+        source = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if source is None or source.op_type != "Cast" or source.name in given:
+            continue
+        exact = source.inputs[0]
+        if exact is None or source.attributes.get_int("to") != ir.DataType.FLOAT16:
+            continue
+        back = node.outputs[0]
+        if not back.is_graph_output():
+            back.replace_all_uses_with(exact)
+        elif exact.producer() is not None and not exact.is_graph_output():
+            exact.name, back.name = back.name, exact.name
+            exact.type, exact.shape = back.type, back.shape
+            back.replace_all_uses_with(exact, replace_graph_outputs=True)
