@@ -220,6 +220,8 @@ class Writer:
 
     def write(self, line: str, name: str, movement: bool = True) -> bool:
         """Adds a line that writes into a variable, unless it fails at some sizes."""
+        if any(_repeats(space[name]) for space in self.spaces):
+            return False  # refused by torch unless nothing is written
         try:
             with _run():
                 for space in self.spaces:
@@ -251,6 +253,11 @@ def _run() -> Iterator[None]:
     with warnings.catch_warnings(), torch.no_grad(), clone_semantics():
         warnings.simplefilter("error", UserWarning)
         yield
+
+
+def _repeats(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has the same element at several positions, as expand leaves it."""
+    return any(step == 0 and size > 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def is_dynamic(size: Size) -> bool:

@@ -330,3 +330,14 @@ def test_an_operator_without_translation_is_named_with_its_line() -> None:
     assert caught.value.message == (
         f"{Path(__file__).name}:{line}: the operator aten._linalg_eigh.default has no ONNX translation"
     )
+
+
+def remainders(x):
+    counts = (x * 9).to(torch.int64)
+    return counts % x.shape[1], counts % -3, x % 0.25, (x * 9) % 4
+
+
+def test_remainders_by_numbers_and_sizes() -> None:
+    module = All(remainders)
+    model, specs = translate(module, ("x:2,height=4..9..20",))
+    compare(module, model, specs, 1e-6)

@@ -11,6 +11,7 @@ Concat here, which later stages can see through:
     squeeze(x, dim)               x where the axis is not of size 1
     where(c, x, y)                Or(And(c, x), And(Not(c), y)) for booleans
     masked_fill(x, c, value)      where(c, value, x)
+    remainder(x, n)               Mod, for floats x - Floor(x / n) * n
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 """
@@ -38,6 +39,7 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.where.self: where,
         aten.masked_fill.Scalar: masked_fill,
         aten.masked_fill.Tensor: masked_fill,
+        aten.remainder.Scalar: remainder,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
     }
@@ -140,6 +142,17 @@ def masked_fill(self: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         given = op.Constant(value_int=value)
     return where(mask, op.Cast(given, to=self.dtype), self)
+
+
+def remainder(self: Any, other: Any) -> Any:
+    """Translates ``aten.remainder`` by a number or a size, which takes the sign of the divisor."""
+    op = _opset()
+    if isinstance(other, (bool, int, float)):
+        other = op.Constant(value_int=other) if isinstance(other, int) else op.Constant(value_float=other)
+    other = op.Cast(other, to=self.dtype)
+    if not self.dtype.is_floating_point():
+        return op.Mod(self, other)
+    return op.Sub(self, op.Mul(op.Floor(op.Div(self, other)), other))
 
 
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
