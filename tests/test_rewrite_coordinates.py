@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.coordinates import (
-    Bounds,
     Coord,
     Interval,
     Poly,

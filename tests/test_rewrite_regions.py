@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Ramp, Read, Scalar
-from s2deploy.rewrite.coordinates import Bounds, Coord, UndecidedError, dimension
+from s2deploy.rewrite.coordinates import Coord, UndecidedError, dimension
 from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import (
     Concat,

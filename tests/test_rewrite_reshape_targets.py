@@ -7,7 +7,8 @@ import pytest
 from rewriting import check, ints, op_types
 from small_models import make
 
-from s2deploy.rewrite.coordinates import Bounds, dimension
+from s2deploy.rewrite.bounds import Bounds
+from s2deploy.rewrite.coordinates import dimension
 from s2deploy.rewrite.reshape_targets import short_target
 
 B, H, W = dimension("b"), dimension("h"), dimension("w")

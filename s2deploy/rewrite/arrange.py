@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Shape, merged, moved, normalized
-from s2deploy.rewrite.coordinates import Bounds, Coord, UndecidedError
+from s2deploy.rewrite.coordinates import Coord, UndecidedError
 from s2deploy.rewrite.tree import Cut, Node, boxes, count_boxes, joined
 
 _TRY_EVERY_AXIS = 32

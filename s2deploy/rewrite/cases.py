@@ -13,8 +13,9 @@ from itertools import product
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Ramp, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError, substituted
+from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, substituted
 from s2deploy.rewrite.expressions import (
     Concat,
     Expand,

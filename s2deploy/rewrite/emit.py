@@ -13,8 +13,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from s2deploy.rewrite.arrange import arranged
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord
+from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.expressions import (
     Concat,
     DepthToSpace,

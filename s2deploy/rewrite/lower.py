@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.constants import Array, array_of
 from s2deploy.rewrite.contents import Ramp, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, dimension, divide, floor_divide, quotient_of
+from s2deploy.rewrite.coordinates import Coord, dimension, divide, floor_divide, quotient_of
 from s2deploy.rewrite.expressions import (
     Concat,
     DepthToSpace,

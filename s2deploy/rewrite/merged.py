@@ -13,8 +13,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Ramp, Read, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide
+from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.regions import Tiling, concat
 from s2deploy.rewrite.strides import Interleaved, StrideError
 from s2deploy.rewrite.tree import Cut, Node

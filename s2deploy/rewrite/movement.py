@@ -21,16 +21,15 @@ from s2deploy.rewrite.bodies import bodies, inline_decided, understood_body
 from s2deploy.rewrite.cases import Cases, Original
 from s2deploy.rewrite.cones import cone_of
 from s2deploy.rewrite.constants import constant_array
-from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, names
+from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError
 from s2deploy.rewrite.cost import expression_cost, node_cost
-from s2deploy.rewrite.emit import emit
 from s2deploy.rewrite.expressions import Expression, operator_of, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
-from s2deploy.rewrite.merged import Movement
-from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError, Refusal
+from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
+from s2deploy.rewrite.understanding import understand, value_of, written_form
 from s2deploy.rewrite.unrolling import unroll_scattering
 
 _WITHDRAWN = "its rewrite gave other outputs and was withdrawn"
@@ -86,7 +85,7 @@ def compose_movement(
         allow: Asked with a tensor's name right before it is replaced.
     """
     plain = Interpretation(graph, ranges, RULES, SCATTERS)
-    facts, cases = _understood(graph, ranges, plain)
+    facts, cases = understand(graph, ranges, plain)
     result = _Composition(graph, facts, cases, sizes, facts.dimensions(), allow).run()
     result.unfinished |= allow("decided branches") and inline_decided(graph, plain)
     _compose_bodies(plain, sizes, result, {}, allow)
@@ -114,31 +113,6 @@ def _compose_bodies(
             result.refusals += found.refusals
             result.guards = tuple(dict.fromkeys((*result.guards, *found.guards)))
             result.unfinished |= found.unfinished
-
-
-def _understood(
-    graph: ir.Graph, ranges: Mapping[str, Interval], plain: Interpretation
-) -> tuple[Interpretation, Cases | None]:
-    """Returns the facts, those for sizes of 2 and more if they tell more and the cases of 1 can be proven."""
-    inputs = {name for value in graph.inputs for size in plain.known_shape(value) or () for name in names(size)}
-    open_to_one = [name for name in sorted(inputs & plain.undecided) if ranges.get(name, (1, None))[0] == 1]
-    cases = Cases(graph, ranges, RULES, open_to_one)
-    if not cases:
-        return plain, None
-    bold = Interpretation(graph, cases.assumed, RULES, SCATTERS)
-    scattered = {node for node in graph if node.op_type in SCATTERS and node in bold.moved}
-    for node in graph:
-        for value in node.outputs if node in bold.moved else ():
-            if bold.is_arithmetic(value) or not bold.is_read(value) or not scattered & set(cone_of(bold, node)):
-                continue
-            tensor = bold.understood(value)
-            try:
-                expression = None if tensor is None else _written(bold, tensor)
-            except UndecidedError:
-                return plain, None
-            if expression is None or not cases.hold(expression, _value(value)):
-                return plain, None
-    return bold, cases
 
 
 class _Composition:
@@ -276,8 +250,8 @@ class _Composition:
             return False
         constant = constant_array(tensor, value.dtype)
         if constant is not None and self._cases is not None:
-            expression = _written(self._facts, tensor)
-            if not self._cases.hold(expression, _value(value)):
+            expression = written_form(self._facts, tensor)
+            if not self._cases.hold(expression, value_of(value)):
                 return False
         if constant is None or not self._allow(value.name or ""):
             return False
@@ -311,13 +285,13 @@ class _Composition:
         )
 
     def _expression(self, value: ir.Value) -> Expression:
-        return self._emitted(_value(value))
+        return self._emitted(value_of(value))
 
     def _emitted(self, original: Original) -> Expression:
         """Returns the expression of a tensor, which must hold for sizes of 1 as well."""
         tensor = original(self._facts)
         assert tensor is not None
-        found = _written(self._facts, tensor)
+        found = written_form(self._facts, tensor)
         if self._cases is not None and not self._cases.hold(found, original):
             raise UndecidedError("it is not the same where a size is 1; declare ranges of 2 or more")
         return found
@@ -333,20 +307,6 @@ class _Composition:
 
     def _refuse(self, scatters: list[ir.Node], reason: str) -> None:
         self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)
-
-
-def _written(facts: Interpretation, tensor: Movement) -> Expression:
-    """Returns the cheapest expression of a tensor; a defect costs this tensor alone, as nothing is changed yet."""
-    try:
-        return emit(facts.bounds, tensor, facts.source_shape)
-    except (UndecidedError, RecursionError):
-        raise
-    except Exception as error:
-        raise UndecidedError(f"{BROKE_DOWN} ({type(error).__name__}: {error})") from error
-
-
-def _value(value: ir.Value) -> Original:
-    return lambda facts: facts.understood(value)
 
 
 def _local(node: ir.Node) -> Original:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Shape, identity, normalized
-from s2deploy.rewrite.coordinates import Bounds, Coord
+from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.tree import Cut, Node, boxes, combined, joined, mapped, renamed, sliced, written
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, UndecidedError
+from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import RULES

@@ -10,7 +10,7 @@ from s2deploy.rewrite import rules_integers as integers
 from s2deploy.rewrite import rules_merged as merged
 from s2deploy.rewrite import rules_movement as movement
 from s2deploy.rewrite import rules_selecting as selecting
-from s2deploy.rewrite.coordinates import Bounds
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.facts import Rule
 
 MOVEMENT: Mapping[str, Rule] = {

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Ramp, Shape, moved, normalized
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
+from s2deploy.rewrite.coordinates import Coord, divide, floor_divide
 from s2deploy.rewrite.facts import Interpretation, Rule
 from s2deploy.rewrite.merged import Merged, Movement, Table, as_merged, combined, split_axis
 from s2deploy.rewrite.refusals import NotMovementError

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.constants import Array, array_of, scalar_of
 from s2deploy.rewrite.contents import Content, Ramp, Read, Scalar, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, floor_divide
+from s2deploy.rewrite.coordinates import Coord, floor_divide
 from s2deploy.rewrite.facts import Interpretation, Rule
 from s2deploy.rewrite.merged import Merged, Table, simplest
 from s2deploy.rewrite.refusals import NotMovementError

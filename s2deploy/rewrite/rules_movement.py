@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Ramp, Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide, floor_divide
+from s2deploy.rewrite.coordinates import Coord, divide, floor_divide
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.merged import Movement
 from s2deploy.rewrite.refusals import NotMovementError

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, Interval, dimension, parse, substituted
+from s2deploy.rewrite.coordinates import Coord, Interval, dimension, parse, substituted
 from s2deploy.rewrite.refusals import NotMovementError
 
 _LARGEST_DATA = 1024

@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Bounds, Coord, divide
+from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.regions import Tiling, concat
 
 Filler = Callable[[], Tiling]

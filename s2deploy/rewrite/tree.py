@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Content, Shape, merged, moved, normalized, renumbered
-from s2deploy.rewrite.coordinates import Bounds, Coord, UndecidedError
+from s2deploy.rewrite.coordinates import Coord, UndecidedError
 
 
 @dataclass(frozen=True, eq=False)
