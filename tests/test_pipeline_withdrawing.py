@@ -19,7 +19,7 @@ import s2deploy.rewrite as rewriting
 from s2deploy.cli import cli
 from s2deploy.feeds import Feed
 from s2deploy.pipeline import withdrawing
-from s2deploy.rewrite import Changes, movement, rewrite, rules
+from s2deploy.rewrite import Changes, movement, rewrite, rules, understanding
 from s2deploy.rewrite.lower import Lowering
 from s2deploy.rewrite.refusals import BROKE_DOWN
 from s2deploy.runtime import Worker
@@ -296,7 +296,7 @@ def test_a_tensor_that_cannot_be_written_down_costs_no_other_pass(
     def emit(*_: Any) -> Any:
         raise AttributeError("a defect")
 
-    monkeypatch.setattr(movement, "emit", emit)
+    monkeypatch.setattr(understanding, "emit", emit)
     result = export(source)
     assert result.passed
     assert result.rewrites.withdrawn == ()
