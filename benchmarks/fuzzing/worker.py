@@ -23,6 +23,7 @@ from fuzzing.trial import Verdict, trial
 _MEMORY_BYTES = 8 << 30
 _LIMITS_S = {"original": 10.0, "candidate": 30.0}
 _LIMIT_S = 20.0
+_SLOW = "takes too long"
 _PATIENCE = 10  # a stage may wait that many times longer than it may compute: for other processes, not for ever
 
 _KINDS = (*["backend"] * 6, *["fixture"] * 6, *["program"] * 5, *["small"] * 2, "corner")
@@ -75,6 +76,8 @@ class Worker:
                 return [*verdicts, *ended]
             self.close()
             self._start()
+            if stage == "export" and ended == _SLOW and verdicts and verdicts[0].outcome.endswith(_SLOW):
+                return [*verdicts, Verdict(f"{stage}: {ended}, as the original does")]
             outcome = Verdict(f"{stage}: {ended}", failed=stage != "original")
             if stage != "original":
                 return [*verdicts, outcome]
@@ -88,7 +91,7 @@ class Worker:
             if not self._pipe.poll(1):
                 limit = _LIMITS_S.get(stage, _LIMIT_S)
                 if self._computed_s() - computed > limit or time.monotonic() - began > _PATIENCE * limit:
-                    return stage, "takes too long"
+                    return stage, _SLOW
                 continue
             try:
                 kind, said = self._pipe.recv()
