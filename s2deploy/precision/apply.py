@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s2deploy.errors import BuildError, UsageError
+from s2deploy.errors import BuildError, UsageError, ValidationError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision import int8
 from s2deploy.precision.brain import brain_typed
@@ -57,7 +57,7 @@ def typed(model: ir.Model, options: PrecisionOptions, specs: Sequence[TensorSpec
             does not fit the model.
         ArtifactError: A file of calibration data is not readable.
         BuildError: The model cannot be typed, or a heavy operator would stay wider than asked.
-        ValidationError: onnxruntime cannot run the model.
+        ValidationError: onnxruntime cannot run the model on the calibration data.
     """
     _check_options(options)
     if options.precision is Precision.FP32:
@@ -106,10 +106,11 @@ def _sixteen_bits(
         cost = measure(reference, result, precision, calibration, calibrated=True)
         return Typed(result, remarks, kept_heavy, cost)
     try:
-        feeds = random_feeds(reference, specs)
-    except UsageError as error:
-        return Typed(result, (*remarks, f"what {precision.value} costs was not measured: {error.message}"), kept_heavy)
-    return Typed(result, remarks, kept_heavy, measure(reference, result, precision, feeds, calibrated=False))
+        cost = measure(reference, result, precision, random_feeds(reference, specs), calibrated=False)
+    except (UsageError, ValidationError) as error:  # random numbers may be no sensible inputs
+        unknown = f"what {precision.value} costs was not measured: {error.message}"
+        return Typed(result, (*remarks, unknown), kept_heavy)
+    return Typed(result, remarks, kept_heavy, cost)
 
 
 def _eight_bits(

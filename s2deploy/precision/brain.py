@@ -48,7 +48,7 @@ def brain_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] 
     attributes = {node.name: node.attributes for node in model.graph.all_nodes()}
     for value in _values(typed):
         if value.dtype == ir.DataType.FLOAT16:
-            value.dtype = ir.DataType.BFLOAT16
+            value.type = ir.TensorType(ir.DataType.BFLOAT16)  # types are shared between values
         tensor = value.const_value
         if tensor is not None and tensor.dtype == ir.DataType.FLOAT16:
             value.const_value = _rounded(exact.get(value.name) or tensor, value.name)

@@ -48,7 +48,7 @@ def emulated(typed: ir.Model) -> ir.Model:
             if tensor is not None and tensor.dtype in _sixteen_bits():
                 value.const_value = ir.Tensor(np.asarray(tensor.numpy()).astype(np.float32), name=value.name)
             if value.dtype in _sixteen_bits() and not _rounds(value):
-                value.dtype = ir.DataType.FLOAT
+                value.type = ir.TensorType(ir.DataType.FLOAT)  # a clone shares its types with the original
     return model
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _BINS = 2048
 _LEVELS = 128
+_SEEN_PER_BIN = 16
+"""With fewer elements a bin, chance empties bins, and the divergence prefers thresholds that are far too low."""
+_STRIDE = 16  # bins from one threshold to the next: below a hundredth of the range
+_NEXT_TO_NOTHING = 1e-4  # of an element
 _MOST_BYTES = 256 << 20
 
 
@@ -58,22 +62,26 @@ def ranges(model: ir.Model, names: Sequence[str], feeds: Iterable[Feed], calibra
             for name, array in values.items():
                 histograms[name] += _histogram(array, seen[name].largest)
         for name, histogram in histograms.items():
-            found[name] = seen[name].largest * entropy_threshold(histogram) / _BINS
+            found[name] = seen[name].largest * entropy_threshold(histogram)
     return found
 
 
-def entropy_threshold(histogram: Array) -> int:
-    """Returns how many of the lowest bins of a histogram of magnitudes to keep; the rest is clipped into the last.
+def entropy_threshold(histogram: Array) -> float:
+    """Returns which share of the range of a histogram of magnitudes to keep; what is beyond is clipped.
 
     Args:
-        histogram: Counts of the magnitudes in bins of equal width, more of them than there are levels.
+        histogram: Counts of the magnitudes in bins of equal width, from 0; a power of two of them.
     """
+    while len(histogram) > _LEVELS and histogram.sum() < _SEEN_PER_BIN * len(histogram):
+        histogram = histogram.reshape(-1, 2).sum(axis=1)
     bins = len(histogram)
     histogram = histogram.copy()
     histogram[0] = histogram[1]  # zeros, such as a Relu's, cost nothing at any step and would outweigh the rest
     best, threshold = np.inf, bins
     total = histogram.sum()
-    for kept in range(_LEVELS, bins + 1):
+    if total == 0:
+        return 1.0
+    for kept in range(_LEVELS, bins + 1, _STRIDE):
         counts = histogram[:kept].astype(np.float64)
         clipped = counts.copy()
         clipped[-1] += total - counts.sum()
@@ -81,16 +89,14 @@ def entropy_threshold(histogram: Array) -> int:
         occupied = clipped > 0
         sums = np.bincount(level, weights=counts, minlength=_LEVELS)
         shares = np.bincount(level, weights=occupied, minlength=_LEVELS)
-        spread = np.divide(sums, shares, out=np.zeros(_LEVELS), where=shares > 0)[level] * occupied
-        if spread.sum() == 0:
-            continue
-        p, q = clipped[occupied] / total, spread[occupied] / spread.sum()
-        if not q.all():  # what was clipped falls where nothing was: infinitely far
-            continue
+        spread = np.divide(sums, shares, out=np.zeros(_LEVELS), where=shares > 0)[level]
+        # what was clipped may fall where nothing else is: a finite distance, not an infinite one
+        spread = np.maximum(spread, _NEXT_TO_NOTHING)[occupied]
+        p, q = clipped[occupied] / total, spread / spread.sum()
         divergence = float(np.sum(p * np.log(p / q)))
         if divergence < best:
             best, threshold = divergence, kept
-    return threshold
+    return threshold / bins
 
 
 def _histogram(array: Array, largest: float) -> Array:
