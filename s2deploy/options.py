@@ -50,7 +50,7 @@ class BuildOptions:
         optimization_level: How long the builder searches, 0 to 5; TensorRT's default if None.
         version_compatible: Whether newer versions of TensorRT may load the plan.
         hardware_compatible: Whether newer GPUs may load the plan.
-        timing_cache: File in which the builder keeps its measurements; none if None.
+        timing_cache: Folder in which the builder keeps its measurements, a file per version and GPU; none if None.
     """
 
     target: Target | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
@@ -14,21 +15,25 @@ from s2deploy import onnx_file
 from s2deploy.artifacts import check_output, sha256, staged
 from s2deploy.engine import capabilities as capability
 from s2deploy.engine.adapt import adapt
-from s2deploy.engine.dialect import Dialect, dialect_of
+from s2deploy.engine.families import Family
 from s2deploy.engine.lowering import lower
 from s2deploy.engine.process import run_build
+from s2deploy.engine.products import wider
 from s2deploy.engine.profiles import exported_ranges, make_profile
-from s2deploy.engine.request import Request
+from s2deploy.engine.request import Answer, Request
 from s2deploy.engine.targets import Toolchain, find_toolchain
-from s2deploy.errors import CapabilityError, UsageError
+from s2deploy.errors import BuildError, UsageError
+from s2deploy.options import BuildOptions, PrecisionOptions
 from s2deploy.precision import to_fp16
-from s2deploy.sidecar import FileIdentity, Sidecar, identify, sidecar_path
-from s2deploy.specs import Precision, Target, TensorSpec
+from s2deploy.sidecar import FileIdentity, ProfileShapes, Proof, Sidecar, identify, sidecar_path
+from s2deploy.specs import Precision, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 SEMANTICS_KEY = "s2deploy.semantics"
+_HIGHEST_LEVEL = 5
+_NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,8 @@ class BuildResult:
 def build(
     model_path: Path,
     plan_path: Path,
+    options: BuildOptions | None = None,
     *,
-    specs: Sequence[TensorSpec] = (),
-    target: Target | None = None,
-    precision: Precision = Precision.FP32,
-    capabilities: Sequence[str] = (),
-    fp16_io: bool = False,
     on_start: Callable[[int], None] | None = None,
 ) -> BuildResult:
     """Builds a plan from an ONNX file.
@@ -66,102 +67,176 @@ def build(
     Args:
         model_path: The ONNX file.
         plan_path: Where the plan goes; its sidecar gets ``.json`` appended.
-        specs: Ranges of the dynamic inputs; those the file was exported with unless given.
-        target: Which TensorRT; None takes what the machine has.
-        precision: What the heavy operators compute in.
-        capabilities: Compute capabilities such as ``8.6``, for TensorRT-RTX; none means all that can.
-        fp16_io: With FP16, whether inputs and outputs are float16 as well.
+        options: How to build it; float32 for what the machine has unless given.
         on_start: Called with the process id of the building process once it runs.
 
     Raises:
-        UsageError: The call cannot be meant: a missing file or range, an impossible combination or capability.
+        UsageError: The call cannot be meant: a missing file or range, an option the target lacks, an impossible
+            combination or capability.
         ArtifactError: The ONNX file is damaged, or the plan cannot be written.
         TargetUnavailableError: The target's package or device is missing.
-        BuildError: The model cannot be built.
+        BuildError: The model cannot be built, or a product would compute in a wider type than asked for.
     """
     start = time.perf_counter()
-    _check_call(model_path, target, precision, capabilities, fp16_io)
-    toolchain = find_toolchain(target)
-    if capabilities and toolchain.target is Target.TENSORRT:
-        raise _no_capabilities()
-    asked = tuple(dict.fromkeys(map(capability.parse, capabilities)))
+    options = options or BuildOptions()
+    _check_call(model_path, options)
+    toolchain = find_toolchain(options.target)
+    family = toolchain.family
+    family.check(options)
+    asked = tuple(dict.fromkeys(map(capability.parse, options.capabilities)))
     check_output(plan_path, [model_path])
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
-    profile = make_profile(source, specs or exported_ranges(source))
-    dialect = dialect_of(toolchain, precision)
-    typed, changed, remarks = _typed(source, dialect, precision, fp16_io)
-    chosen = capability.choose(asked, typed) if toolchain.target is Target.RTX else ()
+    profiles = _profiles(source, options)
+    typed = _typed(source, family, options.typing)
+    chosen = capability.choose(asked, typed.model) if family.target is Target.RTX else ()
     # the scratch folder lies in the staged one, which goes whatever happens
     with staged(plan_path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as folder:
         scratch = Path(folder)
         network_path = model_path
-        if changed:
+        if typed.changed:
             network_path = scratch / "model.onnx"
-            onnx_file.write(typed, network_path)
+            onnx_file.write(typed.model, network_path)
         request = Request(
             model=str(network_path.absolute()),
             plan=str(draft.absolute()),
-            rtx=toolchain.target is Target.RTX,
+            target=toolchain.target,
+            version=toolchain.version,
+            precision=options.typing.precision,
+            io_16bit=options.typing.fp16_io,
+            tf32=options.typing.tf32,
+            kept=typed.kept,
+            profiles=profiles,
             capabilities=chosen,
-            strongly_typed=dialect.strongly_typed,
-            fp16_flag=dialect.fp16_flag,
-            profile=profile,
+            workspace_bytes=options.workspace_bytes,
+            optimization_level=options.optimization_level,
+            version_compatible=options.version_compatible,
+            hardware_compatible=options.hardware_compatible,
+            timing_cache=None if options.timing_cache is None else str(options.timing_cache.absolute()),
         )
-        answer = run_build(request, scratch, on_start)
+        answer = run_build(request, scratch, typed.model, on_start)
+        proof = _prove(answer, options.typing.precision, typed.kept)
         sidecar = Sidecar(
             onnx=identify(model_path),
             plan=FileIdentity(plan_path.name, sha256(draft), draft.stat().st_size),
             target=toolchain.target.value,
-            precision=precision.value,
+            precision=options.typing.precision.value,
             capabilities=capability.names(chosen),
             versions=_versions(toolchain, answer.version),
-            profiles=(profile,) if profile else (),
+            profiles=profiles,
             inputs=answer.inputs,
             outputs=answer.outputs,
-            options={"strongly_typed": dialect.strongly_typed, "tf32": answer.tf32, "fp16_io": fp16_io},
+            options=_recorded(options, family, answer),
             build_seconds=round(answer.seconds, 3),
             semantics=semantics,
+            device=answer.device,
+            proof=proof,
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
+    remarks = (*typed.remarks, *answer.remarks)
     return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks)
 
 
-def _check_call(
-    model_path: Path, target: Target | None, precision: Precision, capabilities: Sequence[str], fp16_io: bool
-) -> None:
+@dataclass(frozen=True)
+class _Typed:
+    """The model as a family wants it, whether it differs from the file, the nodes kept wide, and remarks."""
+
+    model: ir.Model
+    changed: bool
+    kept: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def _check_call(model_path: Path, options: BuildOptions) -> None:
+    typing = options.typing
     if not model_path.is_file():
         raise UsageError(
             f"{model_path}: no such file", hint="export a model first: s2deploy export MODEL -o model.onnx"
         )
-    if fp16_io and precision is not Precision.FP16:
+    if typing.fp16_io and typing.precision not in (Precision.FP16, Precision.BF16):
         raise UsageError("--fp16-io makes the inputs and outputs of an fp16 engine float16", hint="add --fp16")
-    if capabilities and target is Target.TENSORRT:
-        raise _no_capabilities()
+    if typing.keep_fp32 and typing.precision is Precision.FP32:
+        raise UsageError("--keep-fp32 names what a narrower precision leaves alone", hint="add --fp16")
+    level = options.optimization_level
+    if level is not None and not 0 <= level <= _HIGHEST_LEVEL:
+        raise UsageError(
+            f"the optimization level {level} is not one of 0 to {_HIGHEST_LEVEL}", hint="TensorRT's default is 3"
+        )
+    if options.workspace_bytes is not None and options.workspace_bytes <= 0:
+        raise UsageError(
+            f"a workspace of {options.workspace_bytes} bytes is none", hint="give it a size, e.g. --workspace 4GiB"
+        )
+    if options.timing_cache is not None and options.timing_cache.is_file():
+        raise UsageError(
+            f"{options.timing_cache} is a file", hint="name a folder: it gets a file per TensorRT version and GPU"
+        )
 
 
-def _no_capabilities() -> CapabilityError:
-    return CapabilityError(
-        "TensorRT builds for the GPU of this machine; it takes no compute capability", hint="use --target rtx"
-    )
+def _profiles(model: ir.Model, options: BuildOptions) -> tuple[dict[str, ProfileShapes], ...]:
+    if not options.profiles:
+        profile = make_profile(model, exported_ranges(model))
+        return (profile,) if profile else ()
+    profiles = tuple(make_profile(model, specs) for specs in options.profiles)
+    if len(profiles) > 1 and not all(profiles):
+        raise UsageError("the model is static, so one profile is all it has", hint="leave --profile out")
+    return tuple(profile for profile in profiles if profile)
 
 
-def _typed(
-    model: ir.Model, dialect: Dialect, precision: Precision, fp16_io: bool
-) -> tuple[ir.Model, bool, tuple[str, ...]]:
-    """Returns the model as the toolchain wants it, with types, whether it differs from the file, and remarks."""
+def _typed(model: ir.Model, family: Family, options: PrecisionOptions) -> _Typed:
+    """Returns the model as the family wants it."""
     from onnx_ir.passes.common import ShapeInferencePass
 
     remarks: tuple[str, ...] = ()
     changed = False
-    if precision is Precision.FP16 and dialect.strongly_typed:
-        half = to_fp16(model, keep_io=not fp16_io)
+    if options.precision is Precision.FP16 and family.strongly_typed:
+        half = to_fp16(model, keep_io=not options.fp16_io)
         model, remarks, changed = half.model, half.remarks, True
-    if dialect.newest_opset is not None and model.opset_imports.get("", 0) > dialect.newest_opset:
+    if family.newest_opset is not None and model.opset_imports.get("", 0) > family.newest_opset:
         model, changed = lower(model), True
     changed |= adapt(model)
     ShapeInferencePass(strict_mode=False)(model)
-    return model, changed, remarks
+    return _Typed(model, changed, (), remarks)
+
+
+def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof:
+    """Returns what was read back.
+
+    Raises:
+        BuildError: A product would compute in a wider type than asked for.
+    """
+    wrong = wider(answer.products, precision, kept)
+    if wrong:
+        named = list(dict.fromkeys(f"{product.node!r} ({product.dtype})" for product in wrong))
+        more = len(named) - _NAMED_AT_MOST
+        raise BuildError(
+            f"{len(named)} matrix products or convolutions would compute in a wider type than {precision.value}: "
+            + ", ".join(named[:_NAMED_AT_MOST])
+            + (f" and {more} more" if more > 0 else ""),
+            hint="if they shall, name them with --keep-fp32; otherwise build without the narrower precision",
+        )
+    computed = Counter(product.dtype for product in answer.products)
+    held = {name for product in answer.products for name in product.node.split(" + ")} & set(kept)
+    return Proof(answer.read_from, dict(sorted(computed.items())), tuple(sorted(held)))
+
+
+def _recorded(options: BuildOptions, family: Family, answer: Answer) -> dict[str, bool | int | str]:
+    recorded: dict[str, bool | int | str] = {
+        "strongly_typed": family.strongly_typed,
+        "tf32": answer.tf32,
+        "fp16_io": options.typing.fp16_io,
+        "version_compatible": options.version_compatible,
+        "hardware_compatible": options.hardware_compatible,
+    }
+    if options.typing.keep_fp32:
+        recorded["keep_fp32"] = ", ".join(options.typing.keep_fp32)
+    if options.typing.precision is Precision.INT8:
+        recorded["calibrator"] = options.typing.calibrator.value
+        recorded["calibration"] = "" if options.typing.calibration is None else options.typing.calibration.name
+    if options.workspace_bytes is not None:
+        recorded["workspace_bytes"] = options.workspace_bytes
+    if options.optimization_level is not None:
+        recorded["optimization_level"] = options.optimization_level
+    return recorded
 
 
 def _versions(toolchain: Toolchain, version: str) -> dict[str, str]:

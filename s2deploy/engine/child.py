@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from s2deploy.child_process import end_with_parent
+from s2deploy.engine import products
+from s2deploy.engine.device import first_device
+from s2deploy.engine.families import Family, family_of
 from s2deploy.engine.request import Answer, Request
+from s2deploy.engine.timing_cache import TimingCache
 from s2deploy.sidecar import EngineTensor
+from s2deploy.specs import Target
 
 ANSWER = "answer.json"
 ENV_RTX = "POLYGRAPHY_USE_TENSORRT_RTX"
@@ -31,7 +36,7 @@ def main(folder: str) -> None:
     end_with_parent()
     request = Request.from_json(Path(folder, "request.json").read_text(encoding="utf-8"))
     # Polygraphy chooses the TensorRT it imports when it is imported itself
-    os.environ[ENV_RTX] = "1" if request.rtx else "0"
+    os.environ[ENV_RTX] = "1" if request.target is Target.RTX else "0"
     try:
         answer = build(request)
     except (Exception, SystemExit) as error:  # whatever it is, the parent puts it into words
@@ -40,65 +45,80 @@ def main(folder: str) -> None:
 
 
 def build(request: Request) -> Answer:
-    """Builds and writes the plan.
+    """Builds and writes the plan, and reads back what its products compute in.
 
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused; its reasons are in the log.
         ShapeInputError: The model needs the values of an input to know its shapes.
         OSError: The plan cannot be written.
     """
-    from polygraphy.backend.trt import EngineBytesFromNetwork, NetworkFromOnnxPath, Profile
+    from polygraphy.backend.trt import EngineBytesFromNetwork
     from polygraphy.logger import G_LOGGER
 
     G_LOGGER.module_severity = G_LOGGER.WARNING
     start = time.perf_counter()
-    profile = Profile()
-    for name, shapes in request.profile.items():
-        profile.add(name, shapes.min, shapes.opt, shapes.max)
-    configure = _configure(request, [profile] if request.profile else None)
-    builder, network, parser = NetworkFromOnnxPath(request.model, strongly_typed=request.strongly_typed)()
+    family = family_of(request.target, request.version)
+    builder, network, parser = family.network(request)
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     shape_input = next((tensor.name for tensor in inputs if tensor.is_shape_tensor), None)
     if shape_input is not None:
         raise ShapeInputError(f"input {shape_input!r} holds sizes")
-    config = configure(builder, network)
+    config = family.config(request, _profiles(request))(builder, network)
+    version = str(family.module().__version__)
+    device = first_device() if family.target is Target.TENSORRT else None
+    cache = None
+    if request.timing_cache is not None and device is not None:
+        cache = TimingCache(Path(request.timing_cache), version, f"{device.name}-{device.capability}")
+        cache.load(config)
     plan = EngineBytesFromNetwork((builder, network, parser), config=config)()
-    Path(request.plan).write_bytes(plan)
     seconds = time.perf_counter() - start
-    return Answer(None, _version(), tuple(map(_tensor, inputs)), tuple(map(_tensor, outputs)), _tf32(config), seconds)
+    if cache is not None:
+        cache.save(config)
+    found = family.products(network)
+    if device is not None:
+        found += _inspect(family, request, plan)
+    Path(request.plan).write_bytes(plan)
+    return Answer(
+        version=version,
+        inputs=tuple(map(_tensor, inputs)),
+        outputs=tuple(map(_tensor, outputs)),
+        tf32=bool(config.get_flag(family.module().BuilderFlag.TF32)),
+        seconds=seconds,
+        products=found,
+        read_from="network" if device is None else "engine",
+        device=device,
+        remarks=() if cache is None else tuple(cache.remarks),
+    )
 
 
-def _configure(request: Request, profiles: Any) -> Any:
-    if request.rtx:
-        from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
+def _profiles(request: Request) -> list[Any] | None:
+    from polygraphy.backend.trt import Profile
 
-        return CreateConfigRTX(compute_capabilities=list(request.capabilities), profiles=profiles)
-    from polygraphy.backend.trt import CreateConfig
+    profiles = []
+    for shapes_by_name in request.profiles:
+        profile = Profile()
+        for name, shapes in shapes_by_name.items():
+            profile.add(name, shapes.min, shapes.opt, shapes.max)
+        profiles.append(profile)
+    return profiles or None
 
-    return CreateConfig(fp16=request.fp16_flag, profiles=profiles)
+
+def _inspect(family: Family, request: Request, plan: Any) -> tuple[products.Product, ...]:
+    """Loads the engine once and returns what its inspector tells."""
+    from polygraphy.backend.trt import EngineFromBytes, get_trt_logger
+
+    trt = family.module()
+    runtime = trt.Runtime(get_trt_logger())
+    if request.version_compatible:
+        # the plan brings its own runtime along; it was built a moment ago, right here
+        runtime.engine_host_code_allowed = True
+    engine = EngineFromBytes(plan, runtime=runtime)()
+    inspector = engine.create_engine_inspector()
+    return products.inspected_products(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _tensor(tensor: Any) -> EngineTensor:
     from polygraphy.datatype import DataType
 
     return EngineTensor(tensor.name, tuple(tensor.shape), str(DataType.from_dtype(tensor.dtype)))
-
-
-def _module() -> Any:
-    if os.environ[ENV_RTX] == "1":
-        import tensorrt_rtx
-
-        return tensorrt_rtx
-    import tensorrt
-
-    return tensorrt
-
-
-def _version() -> str:
-    return str(_module().__version__)
-
-
-def _tf32(config: Any) -> bool:
-    flag = getattr(_module().BuilderFlag, "TF32", None)
-    return flag is not None and bool(config.get_flag(flag))

@@ -5,11 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from s2deploy.errors import BuildError, CapabilityError
+from s2deploy.errors import BuildError, CapabilityError, S2DeployError, TargetUnavailableError
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+SOURCE_KEY = "s2deploy.source"
 _NODE = re.compile(r"In node \d+ with name: (?P<name>.*?) and operator: (?P<op>\w+) \(")
 _PARSED = re.compile(r"While parsing node number \d+ \[\w+ -> \"(?P<output>[^\"]*)\"")
+# what the builder calls a layer once the model is parsed; a fused region is told by its first and last node
+_BUILT = re.compile(
+    r"(?:for node|[Oo]peration|[Ll]ayer) '?\{?(?:ForeignNode\[)?(?P<name>[^'\]\s}]+?)(?:\.{3}.*)?[\]}'.:]*(?:\s|$)"
+)
+_UNNAMED = "node_of_"
 _PREFIX = re.compile(r"^\[[EF!]\] ")
 # where the parser was, which its next line says again; and the driver's absence, which no build minds
 _NOISE = re.compile(r"ModelImporter\.cpp:\d+: ---|While parsing node number|catchCudaError|Could not parse ONNX")
@@ -26,7 +36,7 @@ class _Diagnosis:
     pattern: re.Pattern[str]
     message: Callable[[re.Match[str], str], str]
     hint: str
-    error: type[BuildError] | type[CapabilityError] = BuildError
+    error: type[S2DeployError] = BuildError
 
 
 _DIAGNOSES = (
@@ -48,7 +58,44 @@ _DIAGNOSES = (
         "export the model with these sizes as constants, or taken from the shape of another input",
     ),
     _Diagnosis(
-        re.compile(r"UNSUPPORTED_NODE|Plugin not found|No importer registered"),
+        re.compile(r"no optimization profile has been defined|has dynamic or shape inputs, but no"),
+        lambda *_: "a dynamic input has no profile",
+        'say which sizes it takes, e.g. --input "x:batch=1..8..64,3,224,224"',
+    ),
+    _Diagnosis(
+        re.compile(r"Could not find any implementation|no tactics to implement|[Ii]ncrease the (?:allowed )?workspace"),
+        lambda _, node: f"no implementation of {node or 'a part of the model'} fits the workspace and the types",
+        "give it more with --workspace, free memory of the GPU, or leave the node in float32 with --keep-fp32",
+    ),
+    _Diagnosis(
+        re.compile(r"Plugin not found|could not find plugin|getPluginCreator"),
+        lambda _, node: f"TensorRT has no plugin for {node or 'a part of the model'}",
+        "express it in operators of the ONNX standard; a domain of its own needs a plugin of that name",
+    ),
+    _Diagnosis(
+        re.compile(r"driver version is insufficient|(?:cudaError|error:?) 35\b|forward compatibility was attempted"),
+        lambda *_: "the NVIDIA driver is too old for this TensorRT",
+        "update the driver, or install a TensorRT made for an older CUDA; --target rtx builds without a driver",
+        TargetUnavailableError,
+    ),
+    _Diagnosis(
+        re.compile(r"no CUDA-capable device|(?:cudaError|error:?) (?:100|101|999|803)\b|CUDA initialization failure"),
+        lambda *_: "there is no NVIDIA GPU that CUDA can use",
+        "check it with nvidia-smi; --target rtx builds without a GPU",
+        TargetUnavailableError,
+    ),
+    _Diagnosis(
+        re.compile(r"not compatible with this version of TensorRT|[Vv]ersion tag does not match|library version"),
+        lambda *_: "the engine is of another version of TensorRT than the one that runs here",
+        "run it with the version that built it, or build it again here",
+    ),
+    _Diagnosis(
+        re.compile(r"generated on an incompatible device|expecting compute \S+ got compute"),
+        lambda *_: "the engine was built for another GPU than the one of this machine",
+        "build it again on this machine, or with --hardware-compatible",
+    ),
+    _Diagnosis(
+        re.compile(r"UNSUPPORTED_NODE|No importer registered"),
         lambda _, node: f"TensorRT does not support {node or 'a part of the model'}",
         "express it in other operators or types; the ONNX file itself runs on onnxruntime",
     ),
@@ -71,16 +118,17 @@ _DIAGNOSES = (
 _FALLBACK_HINT = "these words are TensorRT's own; a node they name can be found in the ONNX file with netron"
 
 
-def diagnose(error: str, log: str) -> BuildError | CapabilityError:
-    """Returns the error that a failed build should raise.
+def diagnose(error: str, log: str, model: ir.Model | None = None) -> S2DeployError:
+    """Returns the error that a failed build should raise: a `BuildError`, or a `CapabilityError`.
 
     Args:
         error: What the building process raised.
         log: Everything it and TensorRT printed.
+        model: The model, whose nodes know which line of PyTorch they came from.
     """
     errors = error_lines(log)
     text = "\n".join([*errors, error])
-    node = _describe_node(log)
+    node = _describe_node(log, model)
     said = _indented(errors or [error])
     for diagnosis in _DIAGNOSES:
         match = diagnosis.pattern.search(text)
@@ -110,12 +158,36 @@ def _indented(lines: list[str]) -> str:
     return "\n".join("  " + _PREFIX.sub("", line) for line in lines)[:_LONGEST]
 
 
-def _describe_node(text: str) -> str:
-    """Returns the operator the parser stopped at, with its name or output; nothing where it did not."""
-    node = _NODE.search(text)
-    if node is None:
+def _describe_node(text: str, model: ir.Model | None) -> str:
+    """Returns the operator TensorRT stopped at, with its name or output and its line of PyTorch; nothing if unknown."""
+    parsed, told = _PARSED.search(text), _NODE.search(text)
+    output = "" if parsed is None else parsed["output"]
+    node = None
+    if model is not None:
+        node = _find(model, told["name"], output) if told is not None else _find_built(model, text)
+    if told is not None:
+        operator, name = told["op"], told["name"]
+    elif node is not None:
+        operator, name, output = node.op_type, node.name or "", str(node.outputs[0].name)
+    else:
         return ""
-    parsed = _PARSED.search(text)
-    if node["name"] or parsed is None:
-        return f"{node['op']} {node['name']!r}"
-    return f"{node['op']}, which makes {parsed['output']!r}"
+    where = "" if node is None else node.metadata_props.get(SOURCE_KEY, "")
+    which = f"{operator}, which makes {output!r}" if output and not name else f"{operator} {name!r}"
+    return which + (f" ({where})" if where else "")
+
+
+def _find(model: ir.Model, name: str, output: str) -> ir.Node | None:
+    for node in model.graph.all_nodes():
+        if (name and node.name == name) or (not name and any(value.name == output for value in node.outputs)):
+            return node
+    return None
+
+
+def _find_built(model: ir.Model, text: str) -> ir.Node | None:
+    """Returns the node the builder failed at, which it names like the node, or after its first output."""
+    for match in _BUILT.finditer(text):
+        name = match["name"]
+        found = _find(model, name, "") or _find(model, "", name.removeprefix(_UNNAMED))
+        if found is not None:
+            return found
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2deploy import child_process
 from s2deploy.engine.child import ANSWER
@@ -11,13 +12,17 @@ from s2deploy.engine.diagnosis import diagnose, last_words
 from s2deploy.engine.request import Answer, Request
 from s2deploy.errors import BuildError
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
-def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | None = None) -> Answer:
+
+def run_build(request: Request, folder: Path, model: ir.Model, on_start: Callable[[int], None] | None = None) -> Answer:
     """Builds in a child process and returns its answer.
 
     Args:
         request: What to build.
         folder: An empty folder for the messages between the two.
+        model: The model itself, which knows where its nodes came from.
         on_start: Called with the child's process id once it runs.
 
     Raises:
@@ -40,7 +45,7 @@ def run_build(request: Request, folder: Path, on_start: Callable[[int], None] | 
         raise _death(code, log_text)
     answer = Answer.from_json(answer_path.read_text(encoding="utf-8"))
     if answer.error is not None:
-        raise diagnose(answer.error, log_text)
+        raise diagnose(answer.error, log_text, model)
     return answer
 
 

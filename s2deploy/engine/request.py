@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from s2deploy.sidecar import EngineTensor, ProfileShapes
+from s2deploy.engine.products import Product
+from s2deploy.sidecar import Device, EngineTensor, ProfileShapes
+from s2deploy.specs import Precision, Target
 
 
 @dataclass(frozen=True)
@@ -16,34 +18,55 @@ class Request:
     Attributes:
         model: Path of the ONNX file.
         plan: Path the plan is written to.
-        rtx: Whether to build with TensorRT-RTX.
+        target: Which TensorRT builds.
+        version: Its version.
+        precision: What matrix products and convolutions compute in.
+        io_16bit: Whether float inputs and outputs have the precision's type as well.
+        tf32: Whether float32 products may round their factors to TF32.
+        kept: Names of the nodes that stay in float32.
+        profiles: Shapes of the dynamic inputs, one mapping per optimization profile; none for a static model.
         capabilities: Compute capabilities, for TensorRT-RTX.
-        strongly_typed: Whether the network takes its types from the graph.
-        fp16_flag: Whether fp16 is allowed by a builder flag.
-        profile: Shapes of the dynamic inputs.
+        workspace_bytes: Most memory a layer may use; TensorRT's default if None.
+        optimization_level: How long the builder searches; TensorRT's default if None.
+        version_compatible: Whether newer versions may load the plan.
+        hardware_compatible: Whether newer GPUs may load the plan.
+        timing_cache: Folder of the builder's measurements; None for none.
     """
 
     model: str
     plan: str
-    rtx: bool
-    capabilities: tuple[tuple[int, int], ...]
-    strongly_typed: bool
-    fp16_flag: bool
-    profile: dict[str, ProfileShapes]
+    target: Target
+    version: str
+    precision: Precision = Precision.FP32
+    io_16bit: bool = False
+    tf32: bool = True
+    kept: tuple[str, ...] = ()
+    profiles: tuple[dict[str, ProfileShapes], ...] = ()
+    capabilities: tuple[tuple[int, int], ...] = ()
+    workspace_bytes: int | None = None
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    timing_cache: str | None = None
 
     def to_json(self) -> str:
         """Returns the request as text."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | {"target": self.target.value, "precision": self.precision.value})
 
     @staticmethod
     def from_json(text: str) -> Request:
         """Reads a request back."""
         data: dict[str, Any] = json.loads(text)
+        data["target"], data["precision"] = Target(data["target"]), Precision(data["precision"])
+        data["kept"] = tuple(data["kept"])
         data["capabilities"] = tuple((major, minor) for major, minor in data["capabilities"])
-        data["profile"] = {
-            name: ProfileShapes(*(tuple(shapes[key]) for key in ("min", "opt", "max")))
-            for name, shapes in data["profile"].items()
-        }
+        data["profiles"] = tuple(
+            {
+                name: ProfileShapes(**{key: tuple(value) for key, value in shapes.items()})
+                for name, shapes in one.items()
+            }
+            for one in data["profiles"]
+        )
         return Request(**data)
 
 
@@ -58,6 +81,11 @@ class Answer:
         outputs: The network's outputs.
         tf32: Whether float32 matrix products may round their factors to TF32.
         seconds: Time from parsing to the serialized plan.
+        products: Every matrix product and convolution with the type it computes in.
+        read_from: ``engine`` where the types were read from the loaded engine as well, ``network`` where it cannot
+            be loaded.
+        device: The GPU it was built on; None where it needs none.
+        remarks: What else the user should know.
     """
 
     error: str | None = None
@@ -66,6 +94,10 @@ class Answer:
     outputs: tuple[EngineTensor, ...] = ()
     tf32: bool = False
     seconds: float = 0.0
+    products: tuple[Product, ...] = ()
+    read_from: str = "network"
+    device: Device | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Returns the answer as text."""
@@ -77,4 +109,7 @@ class Answer:
         data: dict[str, Any] = json.loads(text)
         for key in ("inputs", "outputs"):
             data[key] = tuple(EngineTensor(item["name"], tuple(item["shape"]), item["dtype"]) for item in data[key])
+        data["products"] = tuple(Product(**item) for item in data["products"])
+        data["device"] = None if data["device"] is None else Device(**data["device"])
+        data["remarks"] = tuple(data["remarks"])
         return Answer(**data)

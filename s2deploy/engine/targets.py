@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 
+from s2deploy.engine.device import count_devices
+from s2deploy.engine.families import MODULES, Family, family_of
 from s2deploy.errors import TargetUnavailableError
 from s2deploy.specs import Target
 
-_MODULES = {Target.RTX: "tensorrt_rtx", Target.TENSORRT: "tensorrt"}
+_OLDEST = (8, 5)
 _RTX_HINT = 'pip install "s2deploy[rtx]"'
 _TENSORRT_HINT = 'pip install "s2deploy[tensorrt]" on a machine with an NVIDIA GPU and driver'
 
@@ -32,7 +32,12 @@ class Toolchain:
     @property
     def module(self) -> str:
         """The Python module it is imported as."""
-        return _MODULES[self.target]
+        return MODULES[self.target]
+
+    @property
+    def family(self) -> Family:
+        """How it wants to be used."""
+        return family_of(self.target, self.version)
 
 
 def find_toolchain(target: Target | None) -> Toolchain:
@@ -56,19 +61,6 @@ def find_toolchain(target: Target | None) -> Toolchain:
     )
 
 
-def count_devices() -> int:
-    """Returns how many NVIDIA GPUs the driver offers; 0 where there is no driver."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
 def _require(target: Target) -> Toolchain:
     version = _version(target)
     if target is Target.RTX and version is None:
@@ -85,11 +77,17 @@ def _require(target: Target) -> Toolchain:
                 hint=f"{_TENSORRT_HINT}; --target rtx builds without a GPU",
             )
     assert version is not None
-    return Toolchain(target, version)
+    found = Toolchain(target, version)
+    if target is Target.TENSORRT and found.family.version < _OLDEST:
+        raise TargetUnavailableError(
+            f"TensorRT {version} is older than {_OLDEST[0]}.{_OLDEST[1]}, the oldest that is supported",
+            hint=_TENSORRT_HINT,
+        )
+    return found
 
 
 def _version(target: Target) -> str | None:
-    module = _MODULES[target]
+    module = MODULES[target]
     if importlib.util.find_spec(module) is None:
         return None
     try:
