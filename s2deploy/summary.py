@@ -72,10 +72,14 @@ def build_lines(result: BuildResult) -> list[str]:
         f"wrote {result.sidecar_path}  what it was built from and for",
         f"runs on {family} {version} with " + (f"a GPU of compute capability {gpus}" if gpus else "this machine's GPU"),
     ]
-    for profile in sidecar.profiles:
+    if sidecar.proof is not None and sidecar.proof.computed:
+        counts = ", ".join(f"{count} in {dtype}" for dtype, count in sidecar.proof.computed.items())
+        lines.append(f"matrix products and convolutions, read back from the {sidecar.proof.read_from}: {counts}")
+    for index, profile in enumerate(sidecar.profiles):
+        which_profile = f"profile {index}, " if len(sidecar.profiles) > 1 else ""
         for name, shapes in profile.items():
             sizes = (f"{which} {'x'.join(map(str, getattr(shapes, which)))}" for which in ("min", "opt", "max"))
-            lines.append(f"input {name}: {', '.join(sizes)}")
+            lines.append(f"{which_profile}input {name}: {', '.join(sizes)}")
     return lines
 
 

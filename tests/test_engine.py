@@ -18,6 +18,7 @@ from small_models import make, save
 from s2deploy.engine import build, read_sidecar, targets
 from s2deploy.engine.request import Answer, Request
 from s2deploy.engine.targets import Toolchain
+from s2deploy.engine.typed import Typed
 from s2deploy.errors import (
     ArtifactError,
     BuildError,
@@ -25,8 +26,9 @@ from s2deploy.errors import (
     TargetUnavailableError,
     UsageError,
 )
+from s2deploy.options import BuildOptions, PrecisionOptions
 from s2deploy.runtime import load
-from s2deploy.sidecar import ProfileShapes
+from s2deploy.sidecar import ProfileShapes, Proof
 from s2deploy.specs import Precision, Target, parse_inputs
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
@@ -43,13 +45,18 @@ def dynamic(tmp_path: Path) -> Path:
     return save(small_models.perceptron("batch"), tmp_path / "model.onnx", inputs=ranges)
 
 
+def options(precision: Precision = Precision.FP32, **others) -> BuildOptions:
+    typing = {key: others.pop(key) for key in ("fp16_io", "tf32", "keep_fp32") if key in others}
+    return BuildOptions(typing=PrecisionOptions(precision, **typing), **others)
+
+
 def files_of(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
 @needs_rtx
 def test_a_plan_and_a_sidecar_that_agrees_with_it(perceptron: Path, tmp_path: Path) -> None:
-    result = build(perceptron, tmp_path / "model.plan", target=Target.RTX)
+    result = build(perceptron, tmp_path / "model.plan", options(target=Target.RTX))
     assert files_of(tmp_path) == {"model.onnx", "model.plan", "model.plan.json"}
     sidecar = read_sidecar(result.plan)
     assert sidecar == result.sidecar
@@ -68,20 +75,20 @@ def test_a_plan_and_a_sidecar_that_agrees_with_it(perceptron: Path, tmp_path: Pa
 
 @needs_rtx
 def test_fp16_serves_every_capability_and_keeps_float32_at_the_border(perceptron: Path, tmp_path: Path) -> None:
-    full = build(perceptron, tmp_path / "full.plan", capabilities=["8.6"])
-    half = build(perceptron, tmp_path / "half.plan", capabilities=["8.6"], precision=Precision.FP16)
+    full = build(perceptron, tmp_path / "full.plan", options(capabilities=["8.6"]))
+    half = build(perceptron, tmp_path / "half.plan", options(capabilities=["8.6"], precision=Precision.FP16))
     assert half.sidecar.precision == "fp16"
     assert half.sidecar.inputs[0].dtype == half.sidecar.outputs[0].dtype == "float32"
     assert half.plan.read_bytes() != full.plan.read_bytes()
-    everywhere = build(perceptron, tmp_path / "all.plan", precision=Precision.FP16, fp16_io=True)
+    everywhere = build(perceptron, tmp_path / "all.plan", options(precision=Precision.FP16, fp16_io=True))
     assert everywhere.sidecar.capabilities == ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
     assert everywhere.sidecar.inputs[0].dtype == everywhere.sidecar.outputs[0].dtype == "float16"
 
 
 @needs_rtx
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_a_dynamic_model_takes_its_profile_from_the_export(dynamic: Path, tmp_path: Path, precision: Precision) -> None:
-    result = build(dynamic, tmp_path / "model.plan", precision=precision, capabilities=["8.0", "8.9", "8.0"])
+    result = build(dynamic, tmp_path / "model.plan", options(precision=precision, capabilities=["8.0", "8.9", "8.0"]))
     assert result.sidecar.capabilities == ("8.0", "8.9")
     assert result.sidecar.profiles == ({"x": ProfileShapes((1, 16), (8, 16), (32, 16))},)
     assert result.sidecar.inputs[0].shape == (-1, 16)
@@ -90,7 +97,7 @@ def test_a_dynamic_model_takes_its_profile_from_the_export(dynamic: Path, tmp_pa
 
 @needs_rtx
 def test_ranges_that_are_given_win(dynamic: Path, tmp_path: Path) -> None:
-    result = build(dynamic, tmp_path / "model.plan", specs=parse_inputs(["x:n=2..4,16"]))
+    result = build(dynamic, tmp_path / "model.plan", options(profiles=(parse_inputs(["x:n=2..4,16"]),)))
     assert result.sidecar.profiles == ({"x": ProfileShapes((2, 16), (4, 16), (4, 16))},)
 
 
@@ -105,7 +112,7 @@ def test_a_slice_without_axes_builds(tmp_path: Path) -> None:
     model = make(
         "(float[4,8] x) => (float[2,8] y)", "y = Slice(x, start, end)", {"start": np.array([1]), "end": np.array([3])}
     )
-    result = build(save(model, tmp_path / "model.onnx"), tmp_path / "model.plan", capabilities=["8.6"])
+    result = build(save(model, tmp_path / "model.onnx"), tmp_path / "model.plan", options(capabilities=["8.6"]))
     assert result.sidecar.outputs[0].shape == (2, 8)
 
 
@@ -115,15 +122,15 @@ def test_external_weights_are_found(tmp_path: Path) -> None:
         small_models.perceptron(), tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin",
         size_threshold=0,
     )  # fmt: skip
-    build(tmp_path / "model.onnx", tmp_path / "model.plan", capabilities=["8.6"])
-    build(tmp_path / "model.onnx", tmp_path / "half.plan", capabilities=["8.6"], precision=Precision.FP16)
+    build(tmp_path / "model.onnx", tmp_path / "model.plan", options(capabilities=["8.6"]))
+    build(tmp_path / "model.onnx", tmp_path / "half.plan", options(capabilities=["8.6"], precision=Precision.FP16))
 
 
 @needs_rtx
 def test_remarks_name_weights_that_float16_cannot_hold(tmp_path: Path) -> None:
     model = make("(float[4,4] x) => (float[4,4] y)", "y = Add(x, mask)", {"mask": np.full((4, 4), -1e9, np.float32)})
     path = save(model, tmp_path / "model.onnx")
-    result = build(path, tmp_path / "model.plan", capabilities=["8.6"], precision=Precision.FP16)
+    result = build(path, tmp_path / "model.plan", options(capabilities=["8.6"], precision=Precision.FP16))
     assert result.remarks == ("clipped to float16's range of +-65504: mask (up to 1e+09)",)
 
 
@@ -142,7 +149,7 @@ def test_what_tensorrt_refuses_is_named_in_its_words(
 ) -> None:
     path = save(make(signature, body), tmp_path / "model.onnx")
     with pytest.raises(BuildError, match=message) as caught:
-        build(path, tmp_path / "model.plan", capabilities=["8.6"])
+        build(path, tmp_path / "model.plan", options(capabilities=["8.6"]))
     assert caught.value.hint
     assert files_of(tmp_path) == {"model.onnx"}
     assert capfd.readouterr() == ("", "")
@@ -150,10 +157,10 @@ def test_what_tensorrt_refuses_is_named_in_its_words(
 
 @needs_rtx
 def test_a_killed_child_is_an_error_and_leaves_the_old_plan_alone(perceptron: Path, tmp_path: Path) -> None:
-    plan = build(perceptron, tmp_path / "model.plan", capabilities=["8.6"]).plan
+    plan = build(perceptron, tmp_path / "model.plan", options(capabilities=["8.6"])).plan
     before = plan.read_bytes()
     with pytest.raises(BuildError, match=r"process was killed, which is what the system does when memory runs out"):
-        build(perceptron, plan, capabilities=["8.9"], on_start=lambda pid: os.kill(pid, signal.SIGKILL))
+        build(perceptron, plan, options(capabilities=["8.9"]), on_start=lambda pid: os.kill(pid, signal.SIGKILL))
     assert plan.read_bytes() == before
     assert read_sidecar(plan).capabilities == ("8.6",)
     assert files_of(tmp_path) == {"model.onnx", "model.plan", "model.plan.json"}
@@ -182,24 +189,81 @@ def test_ctrl_c_ends_the_child_and_leaves_nothing(perceptron: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("asked", "error", "message"),
     [
-        ({"capabilities": ["9.9"]}, CapabilityError, "unknown compute capability '9.9'"),
-        ({"capabilities": ["sm_86"]}, CapabilityError, "unknown compute capability 'sm_86'"),
-        ({"capabilities": ["7.5", "8.6"]}, CapabilityError, "7.5 has no fp32 matrix product"),
-        ({"capabilities": ["8.6"], "target": Target.TENSORRT}, CapabilityError, "no compute capability"),
+        ({"capabilities": ("9.9",)}, CapabilityError, "unknown compute capability '9.9'"),
+        ({"capabilities": ("sm_86",)}, CapabilityError, "unknown compute capability 'sm_86'"),
+        ({"capabilities": ("7.5", "8.6")}, CapabilityError, "7.5 has no fp32 matrix product"),
         ({"fp16_io": True}, UsageError, "--fp16-io"),
-        ({"specs": parse_inputs(["z:4,16"])}, UsageError, "there is no input 'z'"),
-        ({"specs": parse_inputs(["x:4,17"])}, UsageError, "does not fit input 'x' of shape 4x16"),
+        ({"keep_fp32": ("MatMul",)}, UsageError, "--keep-fp32"),
+        ({"profiles": (parse_inputs(["z:4,16"]),)}, UsageError, "there is no input 'z'"),
+        ({"profiles": (parse_inputs(["x:4,17"]),)}, UsageError, "does not fit input 'x' of shape 4x16"),
+        ({"profiles": (parse_inputs(["x:4,16"]),) * 2}, UsageError, "the model is static"),
+        ({"timing_cache": Path("timings")}, UsageError, "RTX 1.7 takes no --timing-cache: it measures nothing"),
+        ({"optimization_level": 3}, UsageError, "takes no --optimization-level"),
+        ({"optimization_level": 6}, UsageError, "level 6 is not one of 0 to 5"),
+        ({"version_compatible": True}, UsageError, "takes no --version-compatible"),
+        ({"hardware_compatible": True}, UsageError, "takes no --hardware-compatible"),
+        ({"workspace_bytes": 0}, UsageError, "a workspace of 0 bytes"),
     ],
 )
 @needs_rtx
-def test_calls_that_cannot_be_meant(perceptron: Path, tmp_path: Path, options, error, message: str) -> None:
+def test_calls_that_cannot_be_meant(perceptron: Path, tmp_path: Path, asked, error, message: str) -> None:
     with pytest.raises(error, match=message) as caught:
-        build(perceptron, tmp_path / "model.plan", **options)
+        build(perceptron, tmp_path / "model.plan", options(**asked))
     assert caught.value.hint
     assert caught.value.exit_code == 2
     assert files_of(tmp_path) == {"model.onnx"}
+
+
+@needs_rtx
+def test_several_profiles_keep_their_order(dynamic: Path, tmp_path: Path) -> None:
+    profiles = (parse_inputs(["x:n=1..1..4,16"]), parse_inputs(["x:n=8..16..32,16"]))
+    sidecar = build(dynamic, tmp_path / "model.plan", options(profiles=profiles, capabilities=("8.6",))).sidecar
+    assert sidecar.profiles == (
+        {"x": ProfileShapes((1, 16), (1, 16), (4, 16))},
+        {"x": ProfileShapes((8, 16), (16, 16), (32, 16))},
+    )
+
+
+@needs_rtx
+def test_without_tf32_the_plan_is_another(perceptron: Path, tmp_path: Path) -> None:
+    rounded = build(perceptron, tmp_path / "rounded.plan", options(capabilities=("8.6",)))
+    full = build(perceptron, tmp_path / "full.plan", options(capabilities=("8.6",), tf32=False))
+    assert (rounded.sidecar.options["tf32"], full.sidecar.options["tf32"]) == (True, False)
+    assert rounded.plan.read_bytes() != full.plan.read_bytes()
+
+
+@needs_rtx
+def test_a_workspace_too_small_is_named(perceptron: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="fits the workspace") as caught:
+        build(perceptron, tmp_path / "model.plan", options(capabilities=("8.6",), workspace_bytes=1 << 20))
+    assert "--workspace" in caught.value.hint
+
+
+@needs_rtx
+def test_what_the_products_compute_in_is_read_back(perceptron: Path, tmp_path: Path) -> None:
+    full = build(perceptron, tmp_path / "full.plan", options(capabilities=("8.6",))).sidecar.proof
+    half = build(perceptron, tmp_path / "half.plan", options(Precision.FP16, capabilities=("8.6",))).sidecar.proof
+    assert full == Proof("network", {"float32": 2})
+    assert half == Proof("network", {"float16": 2})
+
+
+@needs_rtx
+def test_a_product_that_stayed_wider_fails_the_build_and_leaves_the_old_plan_alone(
+    perceptron: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = build(perceptron, tmp_path / "model.plan", options(capabilities=("8.6",))).plan
+    before = plan.read_bytes()
+    # the graph stays as it is, as if the typing had been forgotten
+    monkeypatch.setattr("s2deploy.engine.builder.typed_for", lambda model, family, *_: Typed(model, True, (), ()))
+    with pytest.raises(
+        BuildError, match=r"2 matrix products .* wider type than fp16: 'node_of_a' \(float32\)"
+    ) as caught:
+        build(perceptron, plan, options(Precision.FP16, capabilities=("8.6",)))
+    assert "--keep-fp32" in caught.value.hint
+    assert plan.read_bytes() == before
+    assert read_sidecar(plan).precision == "fp32"
 
 
 @needs_rtx
@@ -228,7 +292,7 @@ def test_files_that_cannot_be_built(perceptron: Path, tmp_path: Path) -> None:
 def test_a_missing_package_is_named(perceptron: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "_version", lambda target: None)
     with pytest.raises(TargetUnavailableError, match="tensorrt_rtx package") as caught:
-        build(perceptron, tmp_path / "model.plan", target=Target.RTX)
+        build(perceptron, tmp_path / "model.plan", options(target=Target.RTX))
     assert caught.value.hint == 'pip install "s2deploy[rtx]"'
     with pytest.raises(TargetUnavailableError, match="no TensorRT is installed") as caught:
         build(perceptron, tmp_path / "model.plan")
@@ -265,7 +329,7 @@ def test_the_default_target_takes_what_the_machine_has(
 
 @needs_rtx
 def test_a_plan_cannot_be_loaded_without_its_gpu(perceptron: Path, tmp_path: Path) -> None:
-    plan = build(perceptron, tmp_path / "model.plan", capabilities=["8.6"]).plan
+    plan = build(perceptron, tmp_path / "model.plan", options(capabilities=["8.6"])).plan
     with pytest.raises(TargetUnavailableError, match="no NVIDIA driver|no GPU|compute capability 8.6"):
         load(plan)
 
@@ -277,20 +341,20 @@ def test_modules_of_the_working_folder_do_not_reach_the_child(
     (tmp_path / "polygraphy.py").write_text("raise RuntimeError('the wrong polygraphy')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
-    build(perceptron, tmp_path / "model.plan", capabilities=["8.6"])
+    build(perceptron, tmp_path / "model.plan", options(capabilities=["8.6"]))
 
 
 @pytest.mark.parametrize(
-    ("version", "opset", "product", "fp16_flag", "strongly_typed"),
-    [("8.6.1", 17, "FLOAT", True, False), ("10.16.0", 20, "FLOAT16", False, True)],
+    ("version", "opset", "product", "strongly_typed"),
+    [("8.6.1", 17, "FLOAT", False), ("10.16.0", 20, "FLOAT16", True)],
 )
 def test_full_tensorrt_gets_the_model_its_version_reads(
     perceptron: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    version: str, opset: int, product: str, fp16_flag: bool, strongly_typed: bool,
+    version: str, opset: int, product: str, strongly_typed: bool,
 ) -> None:  # fmt: skip
     seen: list[tuple[Request, ir.Model]] = []
 
-    def record(request: Request, folder: Path, on_start: object) -> Answer:
+    def record(request: Request, folder: Path, model: ir.Model, on_start: object) -> Answer:
         seen.append((request, ir.load(request.model)))
         Path(request.plan).write_bytes(b"plan")
         return Answer(version=version)
@@ -298,9 +362,10 @@ def test_full_tensorrt_gets_the_model_its_version_reads(
     monkeypatch.setattr(targets, "_version", lambda target: version)
     monkeypatch.setattr(targets, "count_devices", lambda: 1)
     monkeypatch.setattr("s2deploy.engine.builder.run_build", record)
-    result = build(perceptron, tmp_path / "model.plan", precision=Precision.FP16)
+    result = build(perceptron, tmp_path / "model.plan", options(precision=Precision.FP16))
     ((request, model),) = seen
-    assert (request.rtx, request.fp16_flag, request.strongly_typed) == (False, fp16_flag, strongly_typed)
+    assert (request.target, request.version, request.precision) == (Target.TENSORRT, version, Precision.FP16)
+    assert result.sidecar.options["strongly_typed"] is strongly_typed
     assert model.opset_imports[""] == opset
     assert ("Gelu" in {node.op_type for node in model.graph}) is (opset == 20)
     assert {node.inputs[1].dtype.name for node in model.graph if node.op_type == "MatMul"} == {product}

@@ -12,13 +12,12 @@ from small_models import make
 from s2deploy.engine import capabilities
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.diagnosis import TensorRTLog, diagnose, last_words
-from s2deploy.engine.dialect import Dialect, dialect_of
+from s2deploy.engine.products import Product
 from s2deploy.engine.profiles import exported_ranges, make_profile
 from s2deploy.engine.request import Answer, Request
-from s2deploy.engine.targets import Toolchain
-from s2deploy.errors import ArtifactError, BuildError, CapabilityError, UsageError
+from s2deploy.errors import ArtifactError, BuildError, CapabilityError, TargetUnavailableError, UsageError
 from s2deploy.precision import to_fp16
-from s2deploy.sidecar import EngineTensor, ProfileShapes
+from s2deploy.sidecar import Device, EngineTensor, ProfileShapes
 from s2deploy.specs import Precision, Target, parse_inputs
 
 ALL = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
@@ -52,21 +51,6 @@ def test_unknown_capabilities(text: str) -> None:
     with pytest.raises(CapabilityError) as caught:
         capabilities.parse(text)
     assert caught.value.hint == "TensorRT-RTX builds for 7.5, 8.0, 8.6, 8.9, 12.0, 12.1"
-
-
-@pytest.mark.parametrize(
-    ("target", "version", "dialect"),
-    [
-        (Target.RTX, "1.7.1.116", Dialect(True, False, None)),
-        (Target.TENSORRT, "8.5.3.1", Dialect(False, True, 17)),
-        (Target.TENSORRT, "9.3.0", Dialect(False, True, 17)),
-        (Target.TENSORRT, "10.0.1", Dialect(True, False, None)),
-        (Target.TENSORRT, "11.1", Dialect(True, False, None)),
-    ],
-)
-def test_dialects(target: Target, version: str, dialect: Dialect) -> None:
-    assert dialect_of(Toolchain(target, version), Precision.FP16) == dialect
-    assert dialect_of(Toolchain(target, version), Precision.FP32).fp16_flag is False
 
 
 def test_a_profile_holds_the_dynamic_inputs_only() -> None:
@@ -152,13 +136,45 @@ def test_the_diagnosis_keeps_the_words_and_the_log() -> None:
             "a type that sm75 lacks",
         ),
         ("[E] std::bad_alloc", BuildError, "memory ran out"),
+        (
+            "[E] 10: Could not find any implementation for node a.",
+            BuildError,
+            "no implementation of MatMul 'a' (net.py:7) fits the workspace",
+        ),
+        (
+            "[E] Error Code 10: Could not find any implementation for node {ForeignNode[node_of_b...y]}.",
+            BuildError,
+            "no implementation of Add, which makes 'b' fits the workspace",
+        ),
+        (
+            '[E] In node 0 with name: a and operator: Frob (check): INVALID_NODE: creator && "Plugin not found, are"',
+            BuildError,
+            "TensorRT has no plugin for Frob 'a' (net.py:7)",
+        ),
+        (
+            "[E] 4: Network has dynamic or shape inputs, but no optimization profile has been defined",
+            BuildError,
+            "profile",
+        ),
+        ("[E] 6: CUDA initialization failure with error: 35", TargetUnavailableError, "driver is too old"),
+        ("[E] 6: CUDA initialization failure with error: 100", TargetUnavailableError, "no NVIDIA GPU that CUDA"),
+        (
+            "[E] 1: The engine plan file is not compatible with this version of TensorRT, expecting 8.5",
+            BuildError,
+            "another version of TensorRT",
+        ),
+        ("[E] 6: The engine plan file is generated on an incompatible device, expecting", BuildError, "another GPU"),
         ("[E] something new", BuildError, "TensorRT cannot build the model; it says:\n  something new"),
     ],
 )
 def test_diagnoses(line: str, kind: type, message: str) -> None:
-    error = diagnose("PolygraphyException: Invalid Engine", line)
+    model = ir.from_proto(small_models.perceptron())
+    product = next(iter(model.graph))
+    product.name, product.metadata_props["s2deploy.source"] = "a", "net.py:7"
+    error = diagnose("PolygraphyException: Invalid Engine", line, model)
     assert type(error) is kind
     assert message in error.message
+    assert line.removeprefix("[E] ") in error.message
     assert error.hint
 
 
@@ -183,7 +199,12 @@ def test_last_words_are_the_errors_or_the_end() -> None:
 
 def test_request_and_answer_survive_the_journey() -> None:
     shapes = {"x": ProfileShapes((1, 2), (3, 2), (4, 2))}
-    request = Request("m.onnx", "m.plan", True, ((8, 6), (8, 9)), True, False, shapes)
+    request = Request(
+        "m.onnx", "m.plan", Target.RTX, "1.7", Precision.BF16, kept=("a",), profiles=(shapes, shapes),
+        capabilities=((8, 6), (8, 9)), workspace_bytes=5, timing_cache="t",
+    )  # fmt: skip
     assert Request.from_json(request.to_json()) == request
-    answer = Answer(None, "1.7", (EngineTensor("x", (-1, 2), "float32"),), (), True, 1.5)
+    product, device = Product("a", "convolution", "int8"), Device("GPU", "8.6")
+    tensors = (EngineTensor("x", (-1, 2), "float32"),)
+    answer = Answer(None, "1.7", tensors, (), True, 1.5, (product,), (product, product), device, ("slow",))
     assert Answer.from_json(answer.to_json()) == answer

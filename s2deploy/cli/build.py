@@ -7,19 +7,35 @@ from typing import Any
 
 import click
 
-from s2deploy.cli.command import FILE, Command
+from s2deploy.cli.command import FILE, Command, options
 from s2deploy.cli.parameters import reporter_for
 
 _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file was exported with."
+_PROFILE_HELP = "An optimization profile: all its inputs in one text, separated by blanks. Repeat for several."
+_KEEP_HELP = "A node, or all of an operator type, that stays in float32. Repeat for several."
+
+_precision_options = options(
+    click.option("--fp16", is_flag=True, help="Compute in half precision; inputs and outputs stay float32."),
+    click.option("--fp16-io", is_flag=True, help="Half-precision inputs and outputs too."),
+    click.option("--keep-fp32", metavar="NODE_OR_OP_TYPE", multiple=True, help=_KEEP_HELP),
+    click.option("--no-tf32", "tf32", is_flag=True, flag_value=False, default=True, help="Full float32 products."),
+)
+_builder_options = options(
+    click.option("--workspace", metavar="SIZE", help="Most memory a layer may use, e.g. 4GiB."),
+    click.option("--optimization-level", type=int, metavar="0..5", help="How long to search (not rtx)."),
+    click.option("--version-compatible", is_flag=True, help="Newer TensorRT may load the plan (not rtx)."),
+    click.option("--hardware-compatible", is_flag=True, help="Newer GPUs may load the plan (not rtx)."),
+    click.option("--timing-cache", type=FILE, metavar="FOLDER", help="Keep the builder's measurements (not rtx)."),
+)
 
 
 @click.command(cls=Command)
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The plan to write; its sidecar is OUTPUT.json.")
 @click.option("--input", "inputs", metavar="NAME:DIM,...", multiple=True, help=_INPUT_HELP)
+@click.option("--profile", "profiles", metavar='"NAME:DIM,... ..."', multiple=True, help=_PROFILE_HELP)
 @click.option("--target", type=click.Choice(["rtx", "tensorrt"]), help="Default: what this machine has.")
-@click.option("--fp16", is_flag=True, help="Compute in half precision; inputs and outputs stay float32.")
-@click.option("--fp16-io", is_flag=True, help="Half-precision inputs and outputs too.")
+@_precision_options
 @click.option(
     "--compute-capability",
     "capabilities",
@@ -27,14 +43,17 @@ _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file w
     multiple=True,
     help="GPU generation to build for, e.g. 8.6 (rtx). Repeat for several in one plan. Default: all that fit.",
 )
+@_builder_options
 def build(model: Path, as_json: bool, **arguments: Any) -> None:
     """Build a TensorRT engine from MODEL, an .onnx file.
 
     TensorRT-RTX (--target rtx) needs no GPU to build. Dynamic inputs get the ranges the file was exported with.
+    The engine is read back: a matrix product or convolution in a wider type than asked for is an error.
 
     \b
     s2deploy build model.onnx --fp16 -o model.plan
     s2deploy build model.onnx --target rtx --compute-capability 8.0 --compute-capability 8.9 -o model.plan
+    s2deploy build model.onnx --profile x:n=1..1..4,3,224,224 --profile x:n=8..32..64,3,224,224 -o model.plan
     """  # noqa: D301 - click reads \b as "do not wrap"
     from s2deploy import pipeline, summary
 

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING
 from s2deploy import onnx_file
 from s2deploy.artifacts import check_output, sha256, staged
 from s2deploy.engine import capabilities as capability
-from s2deploy.engine.adapt import adapt
 from s2deploy.engine.families import Family
-from s2deploy.engine.lowering import lower
 from s2deploy.engine.process import run_build
 from s2deploy.engine.products import wider
 from s2deploy.engine.profiles import exported_ranges, make_profile
 from s2deploy.engine.request import Answer, Request
 from s2deploy.engine.targets import Toolchain, find_toolchain
+from s2deploy.engine.typed import typed_for
 from s2deploy.errors import BuildError, UsageError
-from s2deploy.options import BuildOptions, PrecisionOptions
-from s2deploy.precision import to_fp16
+from s2deploy.options import BuildOptions
 from s2deploy.sidecar import FileIdentity, ProfileShapes, Proof, Sidecar, identify, sidecar_path
 from s2deploy.specs import Precision, Target
 
@@ -88,7 +86,7 @@ def build(
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
     profiles = _profiles(source, options)
-    typed = _typed(source, family, options.typing)
+    typed = typed_for(source, family, options.typing)
     chosen = capability.choose(asked, typed.model) if family.target is Target.RTX else ()
     # the scratch folder lies in the staged one, which goes whatever happens
     with staged(plan_path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as folder:
@@ -137,16 +135,6 @@ def build(
     return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks)
 
 
-@dataclass(frozen=True)
-class _Typed:
-    """The model as a family wants it, whether it differs from the file, the nodes kept wide, and remarks."""
-
-    model: ir.Model
-    changed: bool
-    kept: tuple[str, ...]
-    remarks: tuple[str, ...]
-
-
 def _check_call(model_path: Path, options: BuildOptions) -> None:
     typing = options.typing
     if not model_path.is_file():
@@ -182,41 +170,25 @@ def _profiles(model: ir.Model, options: BuildOptions) -> tuple[dict[str, Profile
     return tuple(profile for profile in profiles if profile)
 
 
-def _typed(model: ir.Model, family: Family, options: PrecisionOptions) -> _Typed:
-    """Returns the model as the family wants it."""
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    remarks: tuple[str, ...] = ()
-    changed = False
-    if options.precision is Precision.FP16 and family.strongly_typed:
-        half = to_fp16(model, keep_io=not options.fp16_io)
-        model, remarks, changed = half.model, half.remarks, True
-    if family.newest_opset is not None and model.opset_imports.get("", 0) > family.newest_opset:
-        model, changed = lower(model), True
-    changed |= adapt(model)
-    ShapeInferencePass(strict_mode=False)(model)
-    return _Typed(model, changed, (), remarks)
-
-
 def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof:
     """Returns what was read back.
 
     Raises:
         BuildError: A product would compute in a wider type than asked for.
     """
-    wrong = wider(answer.products, precision, kept)
+    wrong = wider((*answer.products, *answer.inspected), precision, kept)
     if wrong:
         named = list(dict.fromkeys(f"{product.node!r} ({product.dtype})" for product in wrong))
         more = len(named) - _NAMED_AT_MOST
         raise BuildError(
-            f"{len(named)} matrix products or convolutions would compute in a wider type than {precision.value}: "
+            f"{len(named)} matrix products or convolutions compute in a wider type than {precision.value}: "
             + ", ".join(named[:_NAMED_AT_MOST])
             + (f" and {more} more" if more > 0 else ""),
             hint="if they shall, name them with --keep-fp32; otherwise build without the narrower precision",
         )
     computed = Counter(product.dtype for product in answer.products)
     held = {name for product in answer.products for name in product.node.split(" + ")} & set(kept)
-    return Proof(answer.read_from, dict(sorted(computed.items())), tuple(sorted(held)))
+    return Proof("network" if answer.device is None else "engine", dict(sorted(computed.items())), tuple(sorted(held)))
 
 
 def _recorded(options: BuildOptions, family: Family, answer: Answer) -> dict[str, bool | int | str]:

@@ -27,6 +27,10 @@ class ShapeInputError(Exception):
     """An input's values are sizes, for which a profile of shapes says nothing."""
 
 
+class EngineLoadError(Exception):
+    """What was built cannot be read back."""
+
+
 def main(folder: str) -> None:
     """Carries out ``request.json`` of a folder and leaves ``answer.json`` there; the log goes to stdout.
 
@@ -50,6 +54,7 @@ def build(request: Request) -> Answer:
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused; its reasons are in the log.
         ShapeInputError: The model needs the values of an input to know its shapes.
+        EngineLoadError: The engine cannot be loaded.
         OSError: The plan cannot be written.
     """
     from polygraphy.backend.trt import EngineBytesFromNetwork
@@ -75,9 +80,7 @@ def build(request: Request) -> Answer:
     seconds = time.perf_counter() - start
     if cache is not None:
         cache.save(config)
-    found = family.products(network)
-    if device is not None:
-        found += _inspect(family, request, plan)
+    inspected = () if device is None else _inspect(family, request, plan)
     Path(request.plan).write_bytes(plan)
     return Answer(
         version=version,
@@ -85,8 +88,8 @@ def build(request: Request) -> Answer:
         outputs=tuple(map(_tensor, outputs)),
         tf32=bool(config.get_flag(family.module().BuilderFlag.TF32)),
         seconds=seconds,
-        products=found,
-        read_from="network" if device is None else "engine",
+        products=family.products(network),
+        inspected=inspected,
         device=device,
         remarks=() if cache is None else tuple(cache.remarks),
     )
@@ -106,14 +109,16 @@ def _profiles(request: Request) -> list[Any] | None:
 
 def _inspect(family: Family, request: Request, plan: Any) -> tuple[products.Product, ...]:
     """Loads the engine once and returns what its inspector tells."""
-    from polygraphy.backend.trt import EngineFromBytes, get_trt_logger
+    from polygraphy.backend.trt import get_trt_logger
 
     trt = family.module()
+    # Polygraphy's own loader would let any engine run code of its own on the host
     runtime = trt.Runtime(get_trt_logger())
     if request.version_compatible:
-        # the plan brings its own runtime along; it was built a moment ago, right here
         runtime.engine_host_code_allowed = True
-    engine = EngineFromBytes(plan, runtime=runtime)()
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineLoadError("the engine cannot be loaded on the GPU it was built on")
     inspector = engine.create_engine_inspector()
     return products.inspected_products(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 

@@ -68,7 +68,7 @@ _DIAGNOSES = (
         "give it more with --workspace, free memory of the GPU, or leave the node in float32 with --keep-fp32",
     ),
     _Diagnosis(
-        re.compile(r"Plugin not found|could not find plugin|getPluginCreator"),
+        re.compile(r"Plugin not found|could not find plugin"),
         lambda _, node: f"TensorRT has no plugin for {node or 'a part of the model'}",
         "express it in operators of the ONNX standard; a domain of its own needs a plugin of that name",
     ),

@@ -144,6 +144,7 @@ class WeaklyTyped(Family):
     newest_opset = 17
 
     def flags(self, options: BuildOptions) -> tuple[str, ...]:
+        """Returns what every family has, and the flags of the precision."""
         flag = _BUILDER_FLAGS.get(options.typing.precision)
         own = () if flag is None else (flag.upper(), "OBEY_PRECISION_CONSTRAINTS")
         return (*own, *super().flags(options))

@@ -133,9 +133,8 @@ def _is_quantized(tensor: Any, makers: dict[str, Any]) -> bool:
 
 
 def _dtype(dtype: Any) -> str:
-    return {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8"}.get(
-        dtype.name, dtype.name.lower()
-    )
+    name = str(dtype.name)
+    return {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8"}.get(name, name.lower())
 
 
 def _widest(dtypes: Iterable[str]) -> str:

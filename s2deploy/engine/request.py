@@ -81,9 +81,8 @@ class Answer:
         outputs: The network's outputs.
         tf32: Whether float32 matrix products may round their factors to TF32.
         seconds: Time from parsing to the serialized plan.
-        products: Every matrix product and convolution with the type it computes in.
-        read_from: ``engine`` where the types were read from the loaded engine as well, ``network`` where it cannot
-            be loaded.
+        products: Every matrix product and convolution of the network, with the type it computes in.
+        inspected: The same as the loaded engine tells it, where it is loaded; fusion hides some.
         device: The GPU it was built on; None where it needs none.
         remarks: What else the user should know.
     """
@@ -95,7 +94,7 @@ class Answer:
     tf32: bool = False
     seconds: float = 0.0
     products: tuple[Product, ...] = ()
-    read_from: str = "network"
+    inspected: tuple[Product, ...] = ()
     device: Device | None = None
     remarks: tuple[str, ...] = ()
 
@@ -109,7 +108,8 @@ class Answer:
         data: dict[str, Any] = json.loads(text)
         for key in ("inputs", "outputs"):
             data[key] = tuple(EngineTensor(item["name"], tuple(item["shape"]), item["dtype"]) for item in data[key])
-        data["products"] = tuple(Product(**item) for item in data["products"])
+        for key in ("products", "inspected"):
+            data[key] = tuple(Product(**item) for item in data[key])
         data["device"] = None if data["device"] is None else Device(**data["device"])
         data["remarks"] = tuple(data["remarks"])
         return Answer(**data)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from s2deploy import engine
 from s2deploy.engine import BuildResult
 from s2deploy.errors import UsageError
+from s2deploy.options import BuildOptions, PrecisionOptions
 from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.specs import Precision, Target, TensorSpec
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 
 
 def build(
@@ -20,44 +25,92 @@ def build(
     target: Target | str | None = None,
     fp16: bool = False,
     fp16_io: bool = False,
-    capabilities: Sequence[str] = (),
+    keep_fp32: Sequence[str] = (),
+    tf32: bool = True,
     inputs: Sequence[str | TensorSpec] = (),
+    profiles: Sequence[str | Sequence[str | TensorSpec]] = (),
+    capabilities: Sequence[str] = (),
+    workspace: int | str | None = None,
+    optimization_level: int | None = None,
+    version_compatible: bool = False,
+    hardware_compatible: bool = False,
+    timing_cache: AnyPath | None = None,
     reporter: Reporter | None = None,
 ) -> BuildResult:
-    """Builds a TensorRT engine in a child process.
+    """Builds a TensorRT engine in a child process, and proves that it computes in the precision asked for.
 
     Args:
         model: An ``.onnx`` file.
         output: The plan to write; what is known about it goes to ``OUTPUT.json`` beside it.
         target: ``rtx`` or ``tensorrt``; what this machine has unless given.
-        fp16: Whether the heavy operators compute in half precision.
-        fp16_io: Whether inputs and outputs are half precision too.
+        fp16: Whether matrix products and convolutions compute in half precision.
+        fp16_io: Whether inputs and outputs have the 16-bit type too.
+        keep_fp32: Nodes or operator types that stay in float32.
+        tf32: Whether float32 products may round their factors to TF32.
+        inputs: Ranges of dynamic inputs, for one optimization profile; those of the export unless given.
+        profiles: The same for several profiles, in the order of their numbers: a text of inputs separated by blanks, or
+            a sequence of inputs, for each.
         capabilities: Compute capabilities such as ``8.6``, for rtx; all that support the precision unless given.
-        inputs: Ranges of dynamic inputs; those of the export unless given.
+        workspace: Most memory a layer may use, in bytes or as a text like ``4GiB``; TensorRT's default unless given.
+        optimization_level: How long the builder searches, 0 to 5; TensorRT's default unless given.
+        version_compatible: Whether newer versions of TensorRT may load the plan.
+        hardware_compatible: Whether newer GPUs may load the plan.
+        timing_cache: A folder in which the builder keeps its measurements from build to build.
         reporter: Told about the stage.
 
     Raises:
-        UsageError: The call is wrong.
+        UsageError: The call is wrong, or the target lacks an option.
         TargetUnavailableError: The target's package or device is not on this machine.
-        BuildError: TensorRT could not build the engine.
+        BuildError: TensorRT could not build the engine, or not in this precision.
         ArtifactError: The model is unreadable or the plan cannot be written.
     """
     reporter = reporter or Reporter()
-    require_list("capabilities", capabilities)
-    with reporter.stage("build", "building the engine") as stage:
-        result = engine.build(
-            Path(model),
-            Path(output),
-            specs=specs_of(inputs, ()),
-            target=_target(target),
+    for name, texts in (("capabilities", capabilities), ("profiles", profiles), ("keep_fp32", keep_fp32)):
+        require_list(name, texts)
+    options = BuildOptions(
+        target=_target(target),
+        typing=PrecisionOptions(
             precision=Precision.FP16 if fp16 else Precision.FP32,
-            capabilities=capabilities,
             fp16_io=fp16_io,
-        )
+            tf32=tf32,
+            keep_fp32=tuple(keep_fp32),
+        ),
+        profiles=_profiles(inputs, profiles),
+        capabilities=tuple(capabilities),
+        workspace_bytes=_workspace_bytes(workspace),
+        optimization_level=optimization_level,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        timing_cache=None if timing_cache is None else Path(timing_cache),
+    )
+    with reporter.stage("build", "building the engine") as stage:
+        result = engine.build(Path(model), Path(output), options)
         sidecar = result.sidecar
         stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
         stage.notes += result.remarks
     return result
+
+
+def _profiles(
+    inputs: Sequence[str | TensorSpec], profiles: Sequence[str | Sequence[str | TensorSpec]]
+) -> tuple[tuple[TensorSpec, ...], ...]:
+    if inputs and profiles:
+        raise UsageError(
+            "--input and --profile both give ranges", hint="give every profile with a --profile of its own"
+        )
+    if inputs:
+        return (specs_of(inputs, ()),)
+    return tuple(specs_of(one.split() if isinstance(one, str) else one, ()) for one in profiles)
+
+
+def _workspace_bytes(size: int | str | None) -> int | None:
+    if not isinstance(size, str):
+        return size
+    match = _SIZE.fullmatch(size.strip())
+    unit = None if match is None else _UNITS.get(match[2].lower())
+    if match is None or unit is None:
+        raise UsageError(f"{size!r} is not a size", hint="write e.g. 4GiB, 512MiB or a number of bytes")
+    return int(float(match[1]) * unit)
 
 
 def _target(name: Target | str | None) -> Target | None:
