@@ -75,6 +75,17 @@ def build_lines(result: BuildResult) -> list[str]:
     if sidecar.proof is not None and sidecar.proof.computed:
         counts = ", ".join(f"{count} in {dtype}" for dtype, count in sidecar.proof.computed.items())
         lines.append(f"matrix products and convolutions, read back from the {sidecar.proof.read_from}: {counts}")
+    if result.cost is not None:
+        source = "calibration data" if result.cost.calibrated else "random inputs"
+        for output in result.cost.outputs:
+            cosine = "" if output.cosine is None else f"cosine similarity {output.cosine:.6f}, "
+            lines.append(
+                f"output {output.name} in {sidecar.precision} against fp32 on onnxruntime, {source}: {cosine}"
+                f"worst difference {number(output.worst)} of values up to {number(output.largest)}"
+            )
+        if result.cost.overflows:
+            nodes = ", ".join(overflow.node for overflow in result.cost.overflows)
+            lines.append(f"overflow in {sidecar.precision} without harm to the outputs: {nodes}")
     for index, profile in enumerate(sidecar.profiles):
         which_profile = f"profile {index}, " if len(sidecar.profiles) > 1 else ""
         for name, shapes in profile.items():

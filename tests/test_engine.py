@@ -46,8 +46,15 @@ def dynamic(tmp_path: Path) -> Path:
 
 
 def options(precision: Precision = Precision.FP32, **others) -> BuildOptions:
-    typing = {key: others.pop(key) for key in ("fp16_io", "tf32", "keep_fp32") if key in others}
+    typing = {key: others.pop(key) for key in ("fp16_io", "tf32", "keep_fp32", "calibration") if key in others}
     return BuildOptions(typing=PrecisionOptions(precision, **typing), **others)
+
+
+def calibration_in(folder: Path) -> Path:
+    """Writes one feed of the perceptron."""
+    path = folder / "feed.npz"
+    np.savez(path, x=np.random.default_rng(1).standard_normal((8, 16)).astype(np.float32))
+    return path
 
 
 def files_of(folder: Path) -> set[str]:
@@ -86,9 +93,15 @@ def test_fp16_serves_every_capability_and_keeps_float32_at_the_border(perceptron
 
 
 @needs_rtx
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+@pytest.mark.parametrize("precision", list(Precision))
 def test_a_dynamic_model_takes_its_profile_from_the_export(dynamic: Path, tmp_path: Path, precision: Precision) -> None:
-    result = build(dynamic, tmp_path / "model.plan", options(precision=precision, capabilities=["8.0", "8.9", "8.0"]))
+    data = calibration_in(tmp_path) if precision is Precision.INT8 else None
+    asked = options(precision=precision, capabilities=["8.0", "8.9", "8.0"], calibration=data)
+    result = build(dynamic, tmp_path / "model.plan", asked)
+    word = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}[precision.value]
+    assert result.sidecar.proof == Proof("network", {word: 2})
+    assert result.sidecar.precision == precision.value
+    assert (result.cost is None) is (precision is Precision.FP32)
     assert result.sidecar.capabilities == ("8.0", "8.9")
     assert result.sidecar.profiles == ({"x": ProfileShapes((1, 16), (8, 16), (32, 16))},)
     assert result.sidecar.inputs[0].shape == (-1, 16)
@@ -131,7 +144,7 @@ def test_remarks_name_weights_that_float16_cannot_hold(tmp_path: Path) -> None:
     model = make("(float[4,4] x) => (float[4,4] y)", "y = Add(x, mask)", {"mask": np.full((4, 4), -1e9, np.float32)})
     path = save(model, tmp_path / "model.onnx")
     result = build(path, tmp_path / "model.plan", options(capabilities=["8.6"], precision=Precision.FP16))
-    assert result.remarks == ("clipped to float16's range of +-65504: mask (up to 1e+09)",)
+    assert "clipped to float16's range of +-65504: mask (up to 1e+09)" in result.remarks
 
 
 @needs_rtx
@@ -250,13 +263,48 @@ def test_what_the_products_compute_in_is_read_back(perceptron: Path, tmp_path: P
 
 
 @needs_rtx
+def test_a_kept_product_stays_wide_and_is_recorded(perceptron: Path, tmp_path: Path) -> None:
+    asked = options(Precision.FP16, keep_fp32=("node_y",), capabilities=("8.6",))
+    model = onnx.load(perceptron)
+    model.graph.node[-1].name = "node_y"
+    onnx.save(model, perceptron)
+    sidecar = build(perceptron, tmp_path / "model.plan", asked).sidecar
+    assert sidecar.proof == Proof("network", {"float16": 1, "float32": 1}, ("node_y",))
+    assert sidecar.options["keep_fp32"] == "node_y"
+
+
+@needs_rtx
+def test_a_model_that_overflows_is_reported_with_the_node_and_the_repair_works(tmp_path: Path) -> None:
+    body = "[grow] a = MatMul(x, w) y = MatMul(a, v)"
+    given = {"w": np.full((16, 16), 6e4, np.float32), "v": np.full((16, 4), 1e-5, np.float32)}
+    path = save(make("(float[4,16] x) => (float[4,4] y)", body, given), tmp_path / "model.onnx")
+    with pytest.raises(BuildError, match=r"fp16 breaks the model: 'y' loses \d+ values.*overflow: 'grow'") as caught:
+        build(path, tmp_path / "model.plan", options(Precision.FP16, capabilities=("8.6",)))
+    assert files_of(tmp_path) == {"model.onnx"}
+    assert caught.value.hint is not None
+    names = tuple(caught.value.hint.split("--keep-fp32 ")[1:])
+    kept = tuple(name.strip() for name in names)
+    result = build(path, tmp_path / "model.plan", options(Precision.FP16, keep_fp32=kept, capabilities=("8.6",)))
+    assert result.sidecar.proof is not None
+    assert "grow" in result.sidecar.proof.kept
+    assert result.cost is not None
+    assert not result.cost.broken
+
+
+@needs_rtx
+def test_int8_needs_calibration_data(perceptron: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="calibration data"):
+        build(perceptron, tmp_path / "model.plan", options(Precision.INT8))
+
+
+@needs_rtx
 def test_a_product_that_stayed_wider_fails_the_build_and_leaves_the_old_plan_alone(
     perceptron: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = build(perceptron, tmp_path / "model.plan", options(capabilities=("8.6",))).plan
     before = plan.read_bytes()
     # the graph stays as it is, as if the typing had been forgotten
-    monkeypatch.setattr("s2deploy.engine.builder.typed_for", lambda model, family, *_: Typed(model, True, (), ()))
+    monkeypatch.setattr("s2deploy.engine.builder.typed_for", lambda model, *_: Typed(model, True))
     with pytest.raises(
         BuildError, match=r"2 matrix products .* wider type than fp16: 'node_of_a' \(float32\)"
     ) as caught:
@@ -330,7 +378,7 @@ def test_the_default_target_takes_what_the_machine_has(
 @needs_rtx
 def test_a_plan_cannot_be_loaded_without_its_gpu(perceptron: Path, tmp_path: Path) -> None:
     plan = build(perceptron, tmp_path / "model.plan", options(capabilities=["8.6"])).plan
-    with pytest.raises(TargetUnavailableError, match="no NVIDIA driver|no GPU|compute capability 8.6"):
+    with pytest.raises(TargetUnavailableError, match=r"no NVIDIA driver|no GPU|compute capability 8\.6"):
         load(plan)
 
 

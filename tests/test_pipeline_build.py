@@ -53,6 +53,22 @@ def test_the_command_says_what_it_wrote_and_where_it_runs(model: Path) -> None:
     assert json.loads(document.stdout)["sidecar"]["precision"] == "fp16"
 
 
+def test_every_option_reaches_the_sidecar(model: Path) -> None:
+    plan = model.with_name("options.plan")
+    arguments = ["build", str(model), "-o", str(plan), "--target", "rtx", "--bf16", "--no-tf32", "--workspace", "4GiB"]
+    arguments += ["--profile", "x:n=1..2,4,h=3..6,5", "--profile", "x:n=3..4,4,h=3..9,5", "--json"]
+    result = CliRunner().invoke(cli, [*arguments, "--compute-capability", "8.6"])
+    assert result.exit_code == 0, result.output
+    sidecar = json.loads(result.stdout)["sidecar"]
+    assert sidecar["precision"] == "bf16"
+    assert [profile["x"]["max"] for profile in sidecar["profiles"]] == [[2, 4, 6, 5], [4, 4, 9, 5]]
+    assert sidecar["options"] == {
+        "strongly_typed": True, "tf32": False, "fp16_io": False, "version_compatible": False,
+        "hardware_compatible": False, "workspace_bytes": 4 << 30,
+    }  # fmt: skip
+    assert "profile 1, input x: min 3x4x3x5, opt 4x4x9x5, max 4x4x9x5" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -60,6 +76,10 @@ def test_the_command_says_what_it_wrote_and_where_it_runs(model: Path) -> None:
         (["--fp16-io"], 2, "--fp16"),
         (["--input", "y:3"], 2, "'y'"),
         (["--target", "banana"], 2, "banana"),
+        (["--fp16", "--bf16"], 2, "--fp16 and --bf16 contradict"),
+        (["--workspace", "4 potatoes"], 2, "'4 potatoes' is not a size"),
+        (["--target", "rtx", "--timing-cache", "timings"], 2, "--timing-cache"),
+        (["--input", "x:1,4,3,5", "--profile", "x:1,4,3,5"], 2, "--input and --profile both give ranges"),
     ],
 )
 def test_a_wrong_call_leaves_no_plan(model: Path, arguments: list[str], code: int, message: str) -> None:

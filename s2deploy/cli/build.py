@@ -12,11 +12,16 @@ from s2deploy.cli.parameters import reporter_for
 
 _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file was exported with."
 _PROFILE_HELP = "An optimization profile: all its inputs in one text, separated by blanks. Repeat for several."
+_CALIBRATION_HELP = "Typical inputs: an .npz file of one feed, or a folder of such files."
 _KEEP_HELP = "A node, or all of an operator type, that stays in float32. Repeat for several."
 
 _precision_options = options(
     click.option("--fp16", is_flag=True, help="Compute in half precision; inputs and outputs stay float32."),
-    click.option("--fp16-io", is_flag=True, help="Half-precision inputs and outputs too."),
+    click.option("--bf16", is_flag=True, help="Compute in bfloat16."),
+    click.option("--int8", is_flag=True, help="Compute in 8-bit integers; needs --calibration."),
+    click.option("--fp16-io", is_flag=True, help="16-bit inputs and outputs too."),
+    click.option("--calibration", type=FILE, metavar="DIR_OR_NPZ", help=_CALIBRATION_HELP),
+    click.option("--calibrator", type=click.Choice(["entropy", "minmax"]), default="entropy", show_default=True),
     click.option("--keep-fp32", metavar="NODE_OR_OP_TYPE", multiple=True, help=_KEEP_HELP),
     click.option("--no-tf32", "tf32", is_flag=True, flag_value=False, default=True, help="Full float32 products."),
 )

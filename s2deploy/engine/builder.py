@@ -23,6 +23,7 @@ from s2deploy.engine.targets import Toolchain, find_toolchain
 from s2deploy.engine.typed import typed_for
 from s2deploy.errors import BuildError, UsageError
 from s2deploy.options import BuildOptions
+from s2deploy.precision import Cost
 from s2deploy.sidecar import FileIdentity, ProfileShapes, Proof, Sidecar, identify, sidecar_path
 from s2deploy.specs import Precision, Target
 
@@ -44,6 +45,7 @@ class BuildResult:
         sidecar_path: Where that is.
         seconds: Time the whole build took.
         remarks: What else the user should know, e.g. weights that float16 cannot hold.
+        cost: What the precision cost, measured on onnxruntime; None for float32 and where it was not measured.
     """
 
     plan: Path
@@ -51,6 +53,7 @@ class BuildResult:
     sidecar_path: Path
     seconds: float
     remarks: tuple[str, ...]
+    cost: Cost | None = None
 
 
 def build(
@@ -85,8 +88,9 @@ def build(
     check_output(plan_path, [model_path])
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
+    ranges = options.profiles[0] if options.profiles else exported_ranges(source)
     profiles = _profiles(source, options)
-    typed = typed_for(source, family, options.typing)
+    typed = typed_for(source, family, options.typing, ranges)
     chosen = capability.choose(asked, typed.model) if family.target is Target.RTX else ()
     # the scratch folder lies in the staged one, which goes whatever happens
     with staged(plan_path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as folder:
@@ -132,19 +136,14 @@ def build(
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
-    return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks)
+    return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks, typed.cost)
 
 
 def _check_call(model_path: Path, options: BuildOptions) -> None:
-    typing = options.typing
     if not model_path.is_file():
         raise UsageError(
             f"{model_path}: no such file", hint="export a model first: s2deploy export MODEL -o model.onnx"
         )
-    if typing.fp16_io and typing.precision not in (Precision.FP16, Precision.BF16):
-        raise UsageError("--fp16-io makes the inputs and outputs of an fp16 engine float16", hint="add --fp16")
-    if typing.keep_fp32 and typing.precision is Precision.FP32:
-        raise UsageError("--keep-fp32 names what a narrower precision leaves alone", hint="add --fp16")
     level = options.optimization_level
     if level is not None and not 0 <= level <= _HIGHEST_LEVEL:
         raise UsageError(

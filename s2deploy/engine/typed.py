@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from s2deploy import precision
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.families import Family
 from s2deploy.engine.lowering import lower
+from s2deploy.errors import BuildError
 from s2deploy.options import PrecisionOptions
-from s2deploy.precision import to_fp16
-from s2deploy.specs import Precision
+from s2deploy.precision.graph import normalised
+from s2deploy.precision.kept import kept_nodes
+from s2deploy.specs import Precision, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+_NAMED_AT_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -25,25 +31,64 @@ class Typed:
         changed: Whether it differs from the file it was read from.
         kept: Names of the nodes that stay in float32 because that was asked for.
         remarks: What else the user should know.
+        cost: What the precision cost; None where it was not measured.
     """
 
     model: ir.Model
     changed: bool
-    kept: tuple[str, ...]
-    remarks: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    cost: precision.Cost | None = None
 
 
-def typed_for(model: ir.Model, family: Family, options: PrecisionOptions) -> Typed:
-    """Returns the model as the family wants it; the one given is consumed."""
+def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec] = ()) -> Typed:
+    """Returns the model as the family wants it; the one given is consumed.
+
+    Args:
+        model: The model as it was read.
+        family: The TensorRT that will build it.
+        options: What it should compute in.
+        specs: Ranges of its inputs, to measure what the precision costs.
+
+    Raises:
+        UsageError: A node to keep does not exist, or calibration data is missing.
+        BuildError: The model cannot be typed, or breaks in that precision.
+    """
     from onnx_ir.passes.common import ShapeInferencePass
 
-    remarks: tuple[str, ...] = ()
-    changed = False
-    if options.precision is Precision.FP16 and family.strongly_typed:
-        half = to_fp16(model, keep_io=not options.fp16_io)
-        model, remarks, changed = half.model, half.remarks, True
+    changed = options.precision is not Precision.FP32
+    # flags of the builder type a weakly typed network, whose graph stays float32; the measurement is the same
+    flagged = not family.strongly_typed and options.precision in (Precision.FP16, Precision.BF16)
+    given = model.clone() if flagged else model
+    result = precision.typed(given, options, specs)
+    kept = result.kept
+    if flagged:
+        model = normalised(model)
+        kept = tuple(sorted(kept_nodes(model, options.keep_fp32)))
+    else:
+        model = result.model
+    if result.cost is not None and result.cost.broken:
+        raise _broken(result.cost)
     if family.newest_opset is not None and model.opset_imports.get("", 0) > family.newest_opset:
         model, changed = lower(model), True
     changed |= adapt(model)
     ShapeInferencePass(strict_mode=False)(model)
-    return Typed(model, changed, (), remarks)
+    return Typed(model, changed, kept, result.remarks, result.cost)
+
+
+def _broken(cost: precision.Cost) -> BuildError:
+    lost = [f"{output.name!r} loses {output.lost} values to overflow" for output in cost.outputs if output.lost]
+    unlike = [
+        f"{output.name!r} has a cosine similarity of {output.cosine:.6f} with float32 (worst difference "
+        f"{output.worst:.3g}, largest value {output.largest:.3g})"
+        for output in cost.outputs
+        if not output.lost and output.cosine is not None
+    ]
+    nodes = ", ".join(repr(overflow.node) for overflow in cost.overflows[:_NAMED_AT_MOST])
+    message = f"{cost.precision.value} breaks the model: " + "; ".join(lost or unlike)
+    message += f"; these nodes overflow: {nodes}" if nodes else ""
+    if cost.repair:
+        keep = " ".join(f"--keep-fp32 {name}" for name in cost.repair)
+        return BuildError(message, hint=f"leave what overflows in float32: {keep}")
+    data = "other calibration data" if cost.calibrated else "typical inputs with --calibration, this used random ones"
+    return BuildError(message, hint=f"try {data}, another precision, or --keep-fp32 for the nodes that matter")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from s2deploy import engine
 from s2deploy.engine import BuildResult
 from s2deploy.errors import UsageError
-from s2deploy.options import BuildOptions, PrecisionOptions
+from s2deploy.options import BuildOptions, Calibrator, PrecisionOptions
 from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.specs import Precision, Target, TensorSpec
 
+_Choice = TypeVar("_Choice", bound=enum.Enum)
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 
@@ -24,7 +27,11 @@ def build(
     *,
     target: Target | str | None = None,
     fp16: bool = False,
+    bf16: bool = False,
+    int8: bool = False,
     fp16_io: bool = False,
+    calibration: AnyPath | None = None,
+    calibrator: Calibrator | str = Calibrator.ENTROPY,
     keep_fp32: Sequence[str] = (),
     tf32: bool = True,
     inputs: Sequence[str | TensorSpec] = (),
@@ -44,7 +51,12 @@ def build(
         output: The plan to write; what is known about it goes to ``OUTPUT.json`` beside it.
         target: ``rtx`` or ``tensorrt``; what this machine has unless given.
         fp16: Whether matrix products and convolutions compute in half precision.
+        bf16: Whether they compute in bfloat16.
+        int8: Whether they compute in 8-bit integers, with the ranges that `calibration` shows.
         fp16_io: Whether inputs and outputs have the 16-bit type too.
+        calibration: For int8: an ``.npz`` file of one feed, or a folder of such files. The cost of the other precisions
+            is measured on it too, instead of random inputs.
+        calibrator: For int8: ``entropy`` or ``minmax``, how ranges are chosen.
         keep_fp32: Nodes or operator types that stay in float32.
         tf32: Whether float32 products may round their factors to TF32.
         inputs: Ranges of dynamic inputs, for one optimization profile; those of the export unless given.
@@ -68,12 +80,14 @@ def build(
     for name, texts in (("capabilities", capabilities), ("profiles", profiles), ("keep_fp32", keep_fp32)):
         require_list(name, texts)
     options = BuildOptions(
-        target=_target(target),
+        target=None if target is None else _member(Target, target, "target"),
         typing=PrecisionOptions(
-            precision=Precision.FP16 if fp16 else Precision.FP32,
+            precision=_precision(fp16=fp16, bf16=bf16, int8=int8),
             fp16_io=fp16_io,
             tf32=tf32,
             keep_fp32=tuple(keep_fp32),
+            calibration=None if calibration is None else Path(calibration),
+            calibrator=_member(Calibrator, calibrator, "calibrator"),
         ),
         profiles=_profiles(inputs, profiles),
         capabilities=tuple(capabilities),
@@ -113,9 +127,16 @@ def _workspace_bytes(size: int | str | None) -> int | None:
     return int(float(match[1]) * unit)
 
 
-def _target(name: Target | str | None) -> Target | None:
+def _precision(**asked: bool) -> Precision:
+    names = [name for name, wanted in asked.items() if wanted]
+    if len(names) > 1:
+        raise UsageError(f"--{' and --'.join(names)} contradict each other", hint="choose one precision")
+    return Precision(names[0]) if names else Precision.FP32
+
+
+def _member(kind: type[_Choice], name: _Choice | str, what: str) -> _Choice:
     try:
-        return None if name is None else Target(name)
+        return kind(name)
     except ValueError:
-        known = ", ".join(target.value for target in Target)
-        raise UsageError(f"unknown target {name!r}", hint=f"the targets are {known}") from None
+        known = ", ".join(str(choice.value) for choice in kind)
+        raise UsageError(f"unknown {what} {name!r}", hint=f"the {what}s are {known}") from None
