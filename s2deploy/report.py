@@ -30,12 +30,14 @@ class Stage:
     """A stage of the work while it runs.
 
     Attributes:
+        now: Tells a terminal which part is running.
+        count: Tells a terminal how many parts of how many are done, as a bar.
         detail: Sizes and counts, shown on the stage's line.
         notes: Further lines shown below it.
-        now: Tells a terminal which part is running.
     """
 
     now: Callable[[str], None]
+    count: Callable[[int, int], None] = lambda done, total: None
     detail: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -60,8 +62,7 @@ class Reporter:
             doing: What a terminal shows meanwhile, e.g. ``capturing the model``.
         """
         started = time.perf_counter()
-        with self._progress(doing) as now:
-            stage = Stage(now)
+        with self._progress(doing) as stage:
             yield stage
         seconds = time.perf_counter() - started
         self.stages.append(StageRecord(name, seconds, stage.detail))
@@ -75,17 +76,22 @@ class Reporter:
             print(text, file=self._stream, flush=True)
 
     @contextmanager
-    def _progress(self, doing: str) -> Iterator[Callable[[str], None]]:
+    def _progress(self, doing: str) -> Iterator[Stage]:
         if self._stream is None or not self._stream.isatty():
-            yield lambda part: None
+            yield Stage(lambda part: None)
             return
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=Console(file=self._stream), transient=True) as progress:
+        spinner, text, elapsed = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(spinner, text, elapsed, console=Console(file=self._stream), transient=True) as progress:
             task = progress.add_task(doing, total=None)
-            yield lambda part: progress.update(task, description=f"{doing}: {part}")
+
+            def count(done: int, total: int) -> None:
+                progress.columns = (spinner, text, BarColumn(), MofNCompleteColumn(), elapsed)
+                progress.update(task, completed=done, total=total)
+
+            yield Stage(lambda part: progress.update(task, description=f"{doing}: {part}"), count)
 
 
 def format_seconds(seconds: float) -> str:

@@ -53,3 +53,51 @@ class ExportResult:
     def passed(self) -> bool:
         """Whether the outputs agreed, as far as they were compared."""
         return self.comparison is None or self.comparison.passed
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """An output over everything that was run.
+
+    Attributes:
+        name: Its name.
+        dtype: Its dtype in the file.
+        shapes: The shapes it had, each once.
+        min: Its smallest finite value; None where it has none.
+        mean: The mean of its finite values.
+        max: Its largest finite value.
+        not_finite: How many values are NaN or infinite.
+    """
+
+    name: str
+    dtype: str
+    shapes: tuple[tuple[int, ...], ...]
+    min: float | None
+    mean: float | None
+    max: float | None
+    not_finite: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` did.
+
+    Attributes:
+        artifact: The file that was run.
+        backend: What ran it.
+        output: The file or folder written; None where nothing was.
+        samples: How many samples it was run on.
+        calls: In how many calls.
+        seconds: Time of the calls, of reading and of writing.
+        outputs: What came out.
+        stages: The stages with their times.
+    """
+
+    artifact: Path
+    backend: str
+    output: Path | None
+    samples: int
+    calls: int
+    seconds: float
+    outputs: tuple[RunOutput, ...]
+    stages: tuple[StageRecord, ...]

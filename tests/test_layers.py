@@ -35,8 +35,20 @@ ALLOWED = {
     "runtime": FILES | {"child_process"},
     "engine": FILES | {"precision", "child_process", "options"},
     "results": VALUES | {"report", "accuracy", "overlap", "rewrite"},
+    "inspection": {"sidecar"},
+    "summary_artifacts": {"assumptions", "inspection", "report", "results", "sidecar"},
     "summary": VALUES | {"assumptions", "report", "accuracy", "engine", "results"},
-    "cli": {"errors", "specs", "artifacts", "environment", "options", "report", "summary", "pipeline"},
+    "cli": {
+        "errors",
+        "specs",
+        "artifacts",
+        "environment",
+        "options",
+        "report",
+        "summary",
+        "summary_artifacts",
+        "pipeline",
+    },
     "__main__": {"cli"},
 }
 """What each module or package may import of the others; `pipeline` and `__init__` may import everything but `cli`."""

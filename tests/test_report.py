@@ -69,6 +69,19 @@ def test_a_terminal_sees_progress_and_then_the_line() -> None:
     assert stream.getvalue().rstrip().endswith("s")
 
 
+def test_a_terminal_sees_how_many_parts_are_done() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with Reporter(stream).stage("run", "running") as stage:
+        stage.count(3, 8)
+    assert "3/8" in stream.getvalue()
+    with Reporter(io.StringIO()).stage("run", "running") as stage:
+        stage.count(3, 8)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0.0 s"), (1.26, "1.3 s"), (99.9, "99.9 s"), (99.96, "1:40 min"), (3600, "60:00 min")]
 )

@@ -8,6 +8,8 @@ import click
 
 from s2deploy.cli.build import build
 from s2deploy.cli.export import export
+from s2deploy.cli.inspect import inspect
+from s2deploy.cli.run import run
 from s2deploy.cli.validate import validate
 
 
@@ -20,12 +22,16 @@ def cli() -> None:
     s2deploy export model.py:Model --input "x:batch=1..8..64,3,224,224" -o model.onnx
     s2deploy validate model.py:Model model.onnx
     s2deploy build model.onnx --fp16 -o model.plan
+    s2deploy run model.onnx --input x=image.npy -o outputs.npz
+    s2deploy inspect model.plan
     """  # noqa: D301 - click reads \b as "do not wrap"
 
 
 cli.add_command(export)
 cli.add_command(validate)
 cli.add_command(build)
+cli.add_command(run)
+cli.add_command(inspect)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from s2deploy.pipeline.building import build
 from s2deploy.pipeline.exporting import export
+from s2deploy.pipeline.inspecting import inspect
+from s2deploy.pipeline.running import run
 from s2deploy.pipeline.validating import validate
 
-__all__ = ["build", "export", "validate"]
+__all__ = ["build", "export", "inspect", "run", "validate"]
