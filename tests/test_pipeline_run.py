@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import ml_dtypes
@@ -224,6 +226,14 @@ def test_batches_the_model_does_not_take(double: Path, batch: int) -> None:
     with pytest.raises(UsageError, match=f"no batch of {batch}") as caught:
         pipeline.run(double, batch=batch)
     assert caught.value.hint == "give --batch 1 to 6, or leave it out"
+
+
+def test_running_and_inspecting_import_no_torch(double: Path) -> None:
+    code = (
+        "import sys; from s2deploy import pipeline; "
+        f"pipeline.run({str(double)!r}); pipeline.inspect({str(double)!r}); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_command_shows_a_table_and_the_same_as_json(double: Path, tmp_path: Path) -> None:

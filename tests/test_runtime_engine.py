@@ -347,8 +347,9 @@ def test_a_changed_plan_or_a_damaged_or_missing_sidecar_is_refused_before_tensor
     with pytest.raises(ArtifactError, match="is damaged"):
         machine.load(plan)
     sidecar_path(plan).unlink()
-    with pytest.raises(ArtifactError, match="has no sidecar"):
+    with pytest.raises(ArtifactError, match="has no sidecar") as caught:
         machine.load(plan)
+    assert "--unchecked tensorrt" in str(caught.value.hint)
     assert machine.module.runtimes == []
     np.testing.assert_array_equal(machine.load(plan, unchecked="tensorrt")(X)["y"], X + X)
     with pytest.raises(UsageError, match="no TensorRT family 'trt'"):

@@ -12,9 +12,24 @@ from s2deploy.artifacts import sha256
 from s2deploy.errors import ArtifactError, TargetUnavailableError, UsageError
 from s2deploy.runtime.device import Device
 from s2deploy.runtime.library import MODULES, Library
-from s2deploy.sidecar import Sidecar
+from s2deploy.sidecar import Sidecar, sidecar_path
 
 _NEWER_GPUS_FROM = (8, 0)
+
+
+def check_sidecar(plan: Path) -> None:
+    """Checks that the plan has a sidecar.
+
+    Raises:
+        ArtifactError: It has none.
+    """
+    path = sidecar_path(plan)
+    if not path.exists():
+        raise ArtifactError(
+            f"{plan} has no sidecar {path.name}, so nothing about it can be checked",
+            hint="put it beside the plan, or build the plan again with s2deploy build; a plan you trust can be loaded "
+            "without one as unchecked='tensorrt' or 'rtx', on the command line --unchecked tensorrt",
+        )
 
 
 def check_target(plan: Path, sidecar: Sidecar) -> None:

@@ -60,6 +60,7 @@ class EngineSession(Session):
     ) -> None:
         sidecar = None
         if unchecked is None:
+            admission.check_sidecar(path)
             sidecar = read_sidecar(path)
             admission.check_target(path, sidecar)
         else:
