@@ -175,6 +175,7 @@ class Execution:
                 self._allocators[info.name] = self._library.output_allocator(buffer.reserve)
                 if not self._context.set_output_allocator(info.name, self._allocators[info.name]):
                     raise self._library.failed(f"takes no allocator for output {info.name!r}")
+            self._allocators[info.name].shape = None
             self._set_address(info.name, buffer.reserve(0))
             return None
         if like is not None and not self._graphs:
