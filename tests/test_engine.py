@@ -292,6 +292,17 @@ def test_a_model_that_overflows_is_reported_with_the_node_and_the_repair_works(t
 
 
 @needs_rtx
+def test_a_bfloat16_convolution_below_opset_22_builds_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(small_models.convolution(), tmp_path / "model.onnx")
+    result = build(path, tmp_path / "model.plan", options(Precision.BF16, capabilities=("8.6",)))
+    assert result.sidecar.proof == Proof("network", {"bfloat16": 1})
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+@needs_rtx
 def test_int8_needs_calibration_data(perceptron: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="calibration data"):
         build(perceptron, tmp_path / "model.plan", options(Precision.INT8))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,11 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
         UsageError: A node to keep does not exist, or calibration data is missing.
         BuildError: The model cannot be typed, or breaks in that precision.
     """
+    with _quiet_inference():
+        return _typed_for(model, family, options, specs)
+
+
+def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec]) -> Typed:
     from onnx_ir.passes.common import ShapeInferencePass
 
     changed = options.precision is not Precision.FP32
@@ -74,6 +81,17 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
     changed |= adapt(model)
     ShapeInferencePass(strict_mode=False)(model)
     return Typed(model, changed, kept, result.remarks, result.cost)
+
+
+@contextmanager
+def _quiet_inference() -> Iterator[None]:
+    """Keeps a traceback from the terminal: ONNX has no bfloat16 convolution below opset 22, but TensorRT has one."""
+    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _broken(cost: precision.Cost) -> BuildError:
