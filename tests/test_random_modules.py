@@ -65,6 +65,10 @@ REPAIRED = {
         ["m:6,width=6..8..12,4"],
         ["m[:, : m.shape[1] // 2, 0] = m[0, :6, 0:1]"],
     ),
+    "integers that count along one axis and not along a dynamic one": (
+        ["m:2,height=5..6..9:int64"],
+        ["for i, part in enumerate(m.unbind(0)): part.fill_(i)"],
+    ),
     "a squeeze of an axis that is not of size 1": (["m:6,4"], ["t = m.squeeze(1)", "t[1:] = t[:-1]"]),
     "several axes squeezed that are not of size 1": (["m:6,4"], ["t = m.squeeze((0, 1))", "t[1:] = t[:-1]"]),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,10 +139,14 @@ def _describe(done: Attempt) -> str:
         return f"broke down: {type(done.broke).__name__}: {done.broke}"
     report = done.report
     return (
-        f"{len(report.rewrites)} rewrites, {len(report.refusals)} refusals, "
+        f"{_counted(report.rewrites, 'rewrite')}, {_counted(report.refusals, 'refusal')}, "
         f"nodes {report.nodes_before} -> {report.nodes_after}, "
         f"scatters {report.scatters_before} -> {report.scatters_after}"
     )
+
+
+def _counted(parts: Sized, name: str) -> str:
+    return f"{len(parts)} {name}{'' if len(parts) == 1 else 's'}"
 
 
 def _discard(folder: Path) -> None:

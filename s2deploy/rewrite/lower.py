@@ -7,6 +7,7 @@ Equal expressions become one value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -164,10 +165,8 @@ class Lowering:
         )
 
     def _fill(self, content: Scalar | Ramp, shape: Shape, dtype: ir.DataType) -> ir.Value:
-        fixed = [size for size in shape if isinstance(size, int)]
-        count = int(np.prod(fixed, dtype=np.int64)) if len(fixed) == len(shape) else None
         if isinstance(content, Ramp) and not content.is_constant:
-            return self._ramp(content, fixed, count, dtype)
+            return self._ramp(content, shape, dtype)
         if isinstance(content, Ramp) and not isinstance(content.base, int):
             if dtype != ir.DataType.INT64:
                 raise CannotLowerError(f"{content.base} as {dtype}")
@@ -178,22 +177,29 @@ class Lowering:
                 return self._squeezed(scalar)
             return self._add("Expand", [scalar, self._vector(shape)], dtype, shape)
         element = array_of(content, dtype)
-        if count is not None and count <= _LARGEST_CONSTANT:
-            return self.constant(np.full(fixed, element))
+        if _count(shape) <= _LARGEST_CONSTANT:
+            return self.constant(np.full([size for size in shape if isinstance(size, int)], element))
         value = ir.tensor(element.reshape(1))
         return self._add("ConstantOfShape", [self._vector(shape)], dtype, shape, value=value)
 
-    def _ramp(self, content: Ramp, shape: Sequence[int], count: int | None, dtype: ir.DataType) -> ir.Value:
+    def _ramp(self, content: Ramp, shape: Shape, dtype: ir.DataType) -> ir.Value:
+        """Returns integers that grow along some axes: a constant of those axes, broadcast along the others."""
+        varied: Shape = tuple(size if step else 1 for size, step in zip(shape, content.steps, strict=True))
+        if _count(shape) <= _LARGEST_CONSTANT:
+            varied = shape
         steps = [step for step in content.steps if isinstance(step, int)]
-        if count is None or count > _LARGEST_CONSTANT or len(steps) < len(content.steps):
+        if _count(varied) > _LARGEST_CONSTANT or len(steps) < len(content.steps):
             raise CannotLowerError("an index of that size stays computed")
-        grid = np.indices(tuple(shape), dtype=np.int64)
-        offsets = sum((step * grid[axis] for axis, step in enumerate(steps)), np.zeros(shape, np.int64))
+        sizes = [size for size in varied if isinstance(size, int)]
+        grid = np.indices(tuple(sizes), dtype=np.int64)
+        offsets = sum((step * grid[axis] for axis, step in enumerate(steps)), np.zeros(sizes, np.int64))
         if isinstance(content.base, int):
-            return self.constant((offsets + content.base).astype(dtype.numpy()))
-        if len(shape) != 1 or dtype != ir.DataType.INT64:
+            value = self.constant((offsets + content.base).astype(dtype.numpy()))
+        elif dtype == ir.DataType.INT64:
+            value = self._add("Add", [self._size(content.base), self.constant(offsets)], dtype, varied)
+        else:
             raise CannotLowerError("an index of that form stays computed")
-        return self._add("Add", [self._size(content.base), self.constant(offsets)], dtype, tuple(shape))
+        return value if varied == shape else self._add("Expand", [value, self._vector(shape)], dtype, shape)
 
     def _bounds(self, window: Window, total: Coord) -> tuple[Coord, Coord]:
         """Returns start and end of a slice in the form that needs no arithmetic where there is one."""
@@ -317,6 +323,12 @@ class Lowering:
         self._graph.insert_before(self._before, node)
         self._added.append(node)
         return output
+
+
+def _count(shape: Shape) -> float:
+    """Returns the number of elements, infinity where it depends on a size."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(shape) else math.inf
 
 
 def _from_end(position: Coord, total: Coord) -> Coord:
