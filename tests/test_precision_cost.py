@@ -47,6 +47,7 @@ def test_an_overflow_is_reported_by_name_and_keeping_it_in_float32_repairs_it() 
     assert broken.overflows[0].op_type == "Mul"
     assert 65504 < broken.overflows[0].largest < np.inf
     assert broken.repair == ("grow", "shrink")
+    assert broken.failures == ("output 'y': 64 elements that are finite in fp32 are not in fp16",)
     assert broken.outputs[0].lost == 64  # of two feeds
     repaired = of(growing(), keep_fp32=broken.repair)
     assert repaired.cost is not None
@@ -188,6 +189,28 @@ def test_a_dynamic_input_without_a_range_leaves_the_cost_unmeasured() -> None:
     result = of(perceptron("N"))
     assert result.cost is None
     assert result.remarks == ("what fp16 costs was not measured: input 'x' is dynamic and has no range",)
+
+
+def test_an_output_that_underflows_is_broken() -> None:
+    model = make(
+        "(float[4,16] x) => (float[4,16] y)",
+        "a = MatMul(x, w) b = Mul(a, tiny) y = Mul(b, tiny)",
+        {"w": weights(16, 16), "tiny": np.array(1e-5, np.float32)},
+    )
+    cost = cost_of(model)
+    assert cost.overflows == ()
+    assert cost.failures == ("output 'y': the cosine similarity with fp32 is 0, below 0.9999",)
+
+
+def test_one_element_far_off_is_broken_though_the_cosine_is_not() -> None:
+    model = make(
+        "(float[4,4000] x) => (float[4,4000] y)",
+        "a = Add(x, shift) b = Sub(a, shift) y = Add(b, eight)",
+        {"shift": np.where(np.arange(4000) == 7, 6000, 0).astype(np.float32), "eight": np.array(8, np.float32)},
+    )
+    cost = cost_of(model)
+    assert cost.outputs[0].cosine > 0.9999
+    assert "output 'y': differs from fp32 by" in cost.failures[0]
 
 
 def test_the_cost_is_json() -> None:

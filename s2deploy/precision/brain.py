@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from s2deploy.errors import BuildError
-from s2deploy.precision.graph import is_heavy
+from s2deploy.precision.graph import is_heavy, retyped
 from s2deploy.precision.half import half_typed
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def brain_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] 
     attributes = {node.name: node.attributes for node in model.graph.all_nodes()}
     for value in _values(typed):
         if value.dtype == ir.DataType.FLOAT16:
-            value.type = ir.TensorType(ir.DataType.BFLOAT16)  # types are shared between values
+            value.type = retyped(value.type, ir.DataType.BFLOAT16)
         tensor = value.const_value
         if tensor is not None and tensor.dtype == ir.DataType.FLOAT16:
             value.const_value = _rounded(exact.get(value.name) or tensor, value.name)

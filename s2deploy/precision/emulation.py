@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from s2deploy.precision.graph import retyped
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -37,7 +39,8 @@ def emulated(typed: ir.Model) -> ir.Model:
             if node.op_type in _EXACT or not kinds:
                 continue
             for value in node.outputs:
-                if value.dtype in kinds and (value.uses() or value.is_graph_output()):
+                read = value.uses() or value.is_graph_output()
+                if read and value.dtype in kinds and isinstance(value.type, ir.TensorType):
                     _round(graph, node, value)
         for value in graph.inputs:
             if value.dtype in _sixteen_bits() and graph is model.graph:
@@ -48,7 +51,7 @@ def emulated(typed: ir.Model) -> ir.Model:
             if tensor is not None and tensor.dtype in _sixteen_bits():
                 value.const_value = ir.Tensor(np.asarray(tensor.numpy()).astype(np.float32), name=value.name)
             if value.dtype in _sixteen_bits() and not _rounds(value):
-                value.type = ir.TensorType(ir.DataType.FLOAT)  # a clone shares its types with the original
+                value.type = retyped(value.type, ir.DataType.FLOAT)
     return model
 
 

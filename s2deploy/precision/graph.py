@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import BuildError
 
@@ -60,6 +60,13 @@ def finish(model: ir.Model) -> None:
 def is_heavy(node: ir.Node) -> bool:
     """Whether a node is a matrix product or convolution of the ONNX standard."""
     return node.op_type in HEAVY_OPERATORS and node.domain in ("", "ai.onnx")
+
+
+def retyped(kind: Any, dtype: ir.DataType) -> Any:
+    """Returns a type of a value with another element type; types are shared between values, so none is changed."""
+    import onnx_ir as ir
+
+    return ir.TensorType(dtype) if isinstance(kind, ir.TensorType) else type(kind)(retyped(kind.elem_type, dtype))
 
 
 def shape_arithmetic(graph: ir.Graph) -> Iterator[ir.Node]:

@@ -51,8 +51,8 @@ class Lineage:
         self._origins: dict[ir.Value, ir.Value] = {}
         for value in (*typed.graph.inputs, *(value for node in typed.graph for value in node.outputs if value.name)):
             origin = self._origin(value)
-            sixteen = value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-            if sixteen and origin is not None and origin.dtype == ir.DataType.FLOAT:
+            sixteen = value.type in (ir.TensorType(ir.DataType.FLOAT16), ir.TensorType(ir.DataType.BFLOAT16))
+            if sixteen and origin is not None and origin.type == ir.TensorType(ir.DataType.FLOAT):
                 self._origins[value] = origin
 
     @property
