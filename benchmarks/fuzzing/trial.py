@@ -203,7 +203,10 @@ def _feeds(session: Any, rng: Random) -> Iterator[dict[str, Any]]:
             ]
             if np.prod([float(size) for size in shape]) > _MOST_ELEMENTS or min(shape, default=0) < 0:
                 return
-            feed[info.name] = _values(np.random.default_rng(rng.randrange(1 << 30)), shape, info.type)
+            try:
+                feed[info.name] = _values(np.random.default_rng(rng.randrange(1 << 30)), shape, info.type)
+            except TypeError:  # a sequence, or an element type that numpy does not have
+                return
         yield feed
 
 
