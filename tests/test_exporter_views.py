@@ -71,3 +71,26 @@ def test_a_size_that_decomposition_fixes_is_refused() -> None:
     with pytest.raises(ExportError, match=r"fixes a dynamic size \(axis 1\) to 8"):
         check_dynamic_sizes(program, fixed)
     check_dynamic_sizes(program, program)
+
+
+def test_what_is_read_and_written_through_the_data_attribute_is_captured() -> None:
+    class InPlaceShift(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x * self.weight.data
+            buffer = x.data.new(x.size(0), x.size(1), 2).zero_()
+            buffer[:, :-1] = x.data[:, 1:, :2]
+            x.data[:, :, :2] = buffer
+            return x
+
+    module, attribute = InPlaceShift().eval(), torch.Tensor.data
+    program = capture(module, parse_inputs(["x:n=1..2..4,t=3..5..9,6"])).program.module()
+    assert torch.Tensor.data is attribute
+    for shape in (1, 3, 6), (4, 9, 6):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        expected = x.clone()
+        expected[:, :, :2] = torch.cat([x[:, 1:, :2], torch.zeros(shape[0], 1, 2)], 1)
+        torch.testing.assert_close(program(x), expected, rtol=0, atol=0)

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kept
@@ -36,6 +36,7 @@ def export(
     with (
         _silence(),
         every_user_line(),
+        _data_traced(),
         attributes_kept(module),
         assigned_buffers_copied(module),
         torch.no_grad(),
@@ -73,6 +74,29 @@ def free_dim(dim: Dim) -> object:
     import torch
 
     return torch.export.Dim.AUTO(min=dim.min, max=dim.max)
+
+
+@contextlib.contextmanager
+def _data_traced() -> Iterator[None]:
+    """Makes ``x.data`` a traced alias of ``x``.
+
+    Reading the attribute calls no operator, so that the tracer takes what it gives for a constant, and torch.export
+    gives up on a "fake tensor in the exported program constant's list". detach() gives the same memory and is traced.
+    """
+    import torch
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    kept: Any = torch.Tensor.data
+
+    def read(tensor: torch.Tensor) -> torch.Tensor:
+        data: torch.Tensor = kept.__get__(tensor) if get_proxy_mode() is None else tensor.detach()
+        return data
+
+    torch.Tensor.data = property(read, kept.__set__)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del torch.Tensor.data  # the attribute itself is TensorBase's
 
 
 @contextlib.contextmanager
