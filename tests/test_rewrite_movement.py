@@ -200,3 +200,27 @@ def test_a_mask_that_looks_like_a_ramp_is_a_mask() -> None:
 def test_indices_from_both_ends_are_slices() -> None:
     model = make("(float[2,5] x) => (float[2,2] z)", "a = Gather<axis = 1>(x, i) z = Relu(a)", {"i": np.array([3, -1])})
     check(model)
+
+
+@pytest.mark.parametrize(
+    "movement",
+    [
+        "a = Pad(x, nothing)",
+        "a = Slice(x, zero, far)",
+        "a = Expand(x, one)",
+        "a = Reshape(x, same)",
+        "a = Transpose<perm = [0, 1]>(x)",
+        "a = Concat<axis = 0>(x)",
+    ],
+)
+def test_movement_that_moves_nothing_goes(movement: str) -> None:
+    constants = {
+        "nothing": np.zeros(4, np.int64),
+        "zero": ints(0),
+        "far": ints(1 << 62),
+        "one": ints(1),
+        "same": ints(0, 3),
+    }
+    model = make("(float[N,3] x) => (float[N,3] y, float[N,3] z)", f"{movement} y = Neg(a) z = Abs(a)", constants)
+    result, _ = check(model, {"N": 1}, {"N": 5})
+    assert op_types(result) == {"Neg": 1, "Abs": 1}

@@ -21,12 +21,14 @@ from s2deploy.rewrite.bodies import bodies, inline_decided, understood_body
 from s2deploy.rewrite.cases import Cases, Original
 from s2deploy.rewrite.cones import cone_of
 from s2deploy.rewrite.constants import constant_array
+from s2deploy.rewrite.contents import Read
 from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError
 from s2deploy.rewrite.cost import expression_cost, node_cost
-from s2deploy.rewrite.expressions import Expression, operator_of, walk
+from s2deploy.rewrite.expressions import Expression, Source, operator_of, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
+from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
 from s2deploy.rewrite.understanding import understand, value_of, written_form
@@ -156,7 +158,7 @@ class _Composition:
         scatters = [other for other in cone if other.op_type in SCATTERS]
         if self._fold_value(node, value):
             return
-        if not scatters and len(cone) == 1:
+        if not scatters and len(cone) == 1 and not self._is_copy(node, value):
             return
         old = self._cost_of_nodes(cone)
         try:
@@ -175,6 +177,16 @@ class _Composition:
         if scatters and new > old and self._replace_locally(scatters, old, new):
             return
         self._replace(node, value, found, cone, scatters)
+
+    def _is_copy(self, node: ir.Node, value: ir.Value) -> bool:
+        """Whether a node gives a tensor that is there already, such as a Pad by nothing."""
+        tensor = self._facts.understood(value)
+        if node.op_type == "Identity" or not isinstance(tensor, Tiling) or not isinstance(tensor.root, Read):
+            return False
+        try:
+            return isinstance(written_form(self._facts, tensor), Source)
+        except (UndecidedError, NotMovementError):
+            return False
 
     def _is_written_so(self, found: Expression, cone: list[ir.Node]) -> bool:
         """Whether an expression takes the operators that are there: otherwise equal movements become equal graphs."""
