@@ -121,7 +121,8 @@ def test_external_weights_are_found(tmp_path: Path) -> None:
 
 @needs_rtx
 def test_remarks_name_weights_that_float16_cannot_hold(tmp_path: Path) -> None:
-    model = make("(float[4,4] x) => (float[4,4] y)", "y = Add(x, mask)", {"mask": np.full((4, 4), -1e9, np.float32)})
+    mask = np.triu(np.full((4, 4), -1e9, np.float32), 1)  # as attention masks are, in front of a Softmax
+    model = make("(float[4,4] x) => (float[4,4] y)", "a = Add(x, mask) y = Softmax(a)", {"mask": mask})
     path = save(model, tmp_path / "model.onnx")
     result = build(path, tmp_path / "model.plan", options(capabilities=["8.6"], precision=Precision.FP16))
     assert "clipped to float16's range of +-65504: mask (up to 1e+09)" in result.remarks
