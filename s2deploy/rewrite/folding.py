@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from s2deploy.rewrite.constants import Array, scalar_of
+from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.outputs import substitute
 
 _LARGEST_BYTES = 4 << 20
@@ -48,12 +49,9 @@ def fold_constants(graph: ir.Graph, weights: Collection[str], allow: Callable[[s
         producer = value.producer()
         if producer is None or (array.size > _UNIFORM and scalar_of(array) is not None):
             continue
-        tensor = ir.Tensor(array, name=f"{value.name}_folded")
-        constant = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        if constant.name in graph.initializers or not allow(value.name or ""):
+        if not allow(value.name or ""):
             continue
-        graph.register_initializer(constant)
-        substitute(graph, value, constant, producer)
+        substitute(graph, value, add_initializer(graph, f"{value.name}_folded", array), producer)
         changed = True
     return changed
 

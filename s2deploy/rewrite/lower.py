@@ -32,6 +32,7 @@ from s2deploy.rewrite.expressions import (
     Unsqueeze,
     Window,
 )
+from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.outputs import substitute
 from s2deploy.rewrite.reshape_targets import short_target
 
@@ -304,12 +305,7 @@ class Lowering:
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             name = f"s2deploy_constant_{len(self._constants)}"
-            while name in self._graph.initializers:
-                name += "_"
-            tensor = ir.Tensor(array, name=name)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            self._graph.register_initializer(value)
-            self._constants[key] = value
+            self._constants[key] = add_initializer(self._graph, name, array)
         return self._constants[key]
 
     def _add(

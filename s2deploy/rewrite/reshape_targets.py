@@ -17,6 +17,7 @@ from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.rules_movement import int_attribute, reshaped
@@ -55,7 +56,7 @@ def _target(facts: Interpretation, node: ir.Node, wanted: Sequence[int | None]) 
     name = f"{node.outputs[0].name}_target"
     numbers = [number for number in wanted if number is not None]
     if len(numbers) == len(wanted):
-        return _constant(facts.graph, name, numbers)
+        return add_initializer(facts.graph, name, np.array(numbers, np.int64))
     joined = node.inputs[1].producer() if node.inputs[1] is not None else None
     if joined is None or joined.op_type != "Concat" or len(joined.inputs) != len(wanted):
         return None
@@ -64,22 +65,17 @@ def _target(facts: Interpretation, node: ir.Node, wanted: Sequence[int | None]) 
         if part is None or facts.known_shape(part) != (1,):
             return None
         is_that = part.const_value is not None and part.const_value.numpy().tolist() == [number]
-        parts.append(part if number is None or is_that else _constant(facts.graph, f"{name}_{len(parts)}", [number]))
+        parts.append(
+            part
+            if number is None or is_that
+            else add_initializer(facts.graph, f"{name}_{len(parts)}", np.array([number], np.int64))
+        )
     if all(new is old for new, old in zip(parts, joined.inputs, strict=True)):
         return None
     concat = ir.node("Concat", parts, {"axis": 0}, metadata_props=dict(node.metadata_props))
     concat.outputs[0].type, concat.outputs[0].shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(parts)])
     facts.graph.insert_before(node, concat)
     return concat.outputs[0]
-
-
-def _constant(graph: ir.Graph, name: str, numbers: Sequence[int]) -> ir.Value:
-    while name in graph.initializers:
-        name += "_"
-    value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, dtype=np.int64), name=name))
-    value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(numbers)])
-    graph.register_initializer(value)
-    return value
 
 
 def _is_computed(node: ir.Node) -> bool:

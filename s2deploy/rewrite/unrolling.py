@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from s2deploy.rewrite.constants import Array
 from s2deploy.rewrite.contents import Ramp
 from s2deploy.rewrite.coordinates import UndecidedError
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.outputs import hoist_initializers, remove_with_bodies, splice, substitute
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import SCATTERS
@@ -79,11 +79,11 @@ def _unroll(graph: ir.Graph, node: ir.Node, runs: int) -> None:
     body = node.attributes["body"].as_graph()
     carried = [value for value in node.inputs[2:] if value is not None]
     collected: list[list[ir.Value]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
-    true = _constant(graph, f"{node.outputs[0].name}_goes_on", np.array(True))
+    true = add_initializer(graph, f"{node.outputs[0].name}_goes_on", np.array(True))
     hoist_initializers(graph, body)
     for run in range(runs):
         copy = body.clone(allow_outer_scope_values=True)
-        number = _constant(graph, f"{node.outputs[0].name}_run_{run}", np.array(run, np.int64))
+        number = add_initializer(graph, f"{node.outputs[0].name}_run_{run}", np.array(run, np.int64))
         outputs = splice(graph, node, copy, dict(zip(copy.inputs, [number, true, *carried], strict=True)))
         carried = list(outputs[1 : 1 + len(carried)])
         for parts, part in zip(collected, outputs[1 + len(carried) :], strict=True):
@@ -96,7 +96,7 @@ def _unroll(graph: ir.Graph, node: ir.Node, runs: int) -> None:
 
 def _stacked(graph: ir.Graph, before: ir.Node, part: ir.Value) -> ir.Value:
     """Returns a tensor with a new first axis of size 1."""
-    axes = _constant(graph, f"{part.name}_axes", np.array([0], np.int64))
+    axes = add_initializer(graph, f"{part.name}_axes", np.array([0], np.int64))
     opset = before.graph.opset_imports.get("", 1) if isinstance(before.graph, ir.Graph) else 1
     new = ir.node("Unsqueeze", [part], {"axes": [0]}) if opset < 13 else ir.node("Unsqueeze", [part, axes])
     graph.insert_before(before, new)
@@ -107,12 +107,3 @@ def _joined(graph: ir.Graph, before: ir.Node, parts: Sequence[ir.Value]) -> ir.V
     new = ir.node("Concat", parts, {"axis": 0})
     graph.insert_before(before, new)
     return new.outputs[0]
-
-
-def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
