@@ -16,7 +16,8 @@ from s2deploy.engine.products import Product
 from s2deploy.engine.profiles import exported_ranges, make_profile
 from s2deploy.engine.request import Answer, Request
 from s2deploy.errors import ArtifactError, BuildError, CapabilityError, TargetUnavailableError, UsageError
-from s2deploy.precision import to_fp16
+from s2deploy.options import PrecisionOptions
+from s2deploy.precision import typed
 from s2deploy.sidecar import Device, EngineTensor, ProfileShapes
 from s2deploy.specs import Precision, Target, parse_inputs
 
@@ -29,7 +30,7 @@ def test_default_capabilities_follow_the_types_of_matrix_products() -> None:
     )
     assert capabilities.choose([], perceptron) == ALL[1:]
     assert capabilities.choose([], convolution) == ALL
-    assert capabilities.choose([], to_fp16(perceptron).model) == ALL
+    assert capabilities.choose([], typed(perceptron, PrecisionOptions(Precision.FP16)).model) == ALL
 
 
 def test_turing_is_refused_with_the_operator() -> None:

@@ -9,11 +9,14 @@ import small_models
 from small_models import make, weights
 
 from s2deploy.errors import BuildError
-from s2deploy.precision import HEAVY_OPERATORS, to_fp16
+from s2deploy.options import PrecisionOptions
+from s2deploy.precision import HEAVY_OPERATORS
+from s2deploy.precision import typed as typed_for
+from s2deploy.specs import Precision, parse_inputs
 
 
-def typed(model: onnx.ModelProto, **options: bool) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    half = to_fp16(ir.from_proto(model), **options)
+def typed(model: onnx.ModelProto, *ranges: str, keep_io: bool = True) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    half = typed_for(ir.from_proto(model), PrecisionOptions(Precision.FP16, fp16_io=not keep_io), parse_inputs(ranges))
     proto = ir.to_proto(half.model)
     onnx.checker.check_model(proto, full_check=True)
     return proto, half.remarks
@@ -40,7 +43,7 @@ FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 @pytest.mark.parametrize("batch", [1, 5])
 def test_heavy_operators_become_float16_and_the_interface_stays(batch: int) -> None:
     model = small_models.perceptron("N")
-    half, remarks = typed(model)
+    half, remarks = typed(model, "x:N=1..5,16")
     assert io_types(half) == [FLOAT, FLOAT]
     assert types_of(half, "MatMul") == {"FLOAT16"}
     assert remarks == ()
@@ -113,8 +116,9 @@ def test_sums_and_powers_stay_float32_without_a_detour_through_float16() -> None
 def test_weights_float16_cannot_hold_are_named() -> None:
     model = make(
         "(float[4,16] x) => (float[4,16] y)",
-        "a = Add(x, mask) b = Add(a, odd) y = Add(b, ok)",
+        "m = MatMul(x, w) a = Add(m, mask) b = Add(a, odd) y = Add(b, ok)",
         {
+            "w": weights(16, 16),
             "mask": np.full(16, -1e9, np.float32),
             "odd": np.array([np.nan], np.float32),
             "ok": np.array([np.inf, *[0.0] * 15], np.float32),

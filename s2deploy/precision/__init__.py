@@ -6,7 +6,6 @@
 from s2deploy.precision.apply import Typed, typed
 from s2deploy.precision.cost import Cost, OutputCost
 from s2deploy.precision.graph import HEAVY_OPERATORS
-from s2deploy.precision.half import HalfModel, to_fp16
 from s2deploy.precision.overflow import Overflow
 
-__all__ = ["HEAVY_OPERATORS", "Cost", "HalfModel", "OutputCost", "Overflow", "Typed", "to_fp16", "typed"]
+__all__ = ["HEAVY_OPERATORS", "Cost", "OutputCost", "Overflow", "Typed", "typed"]

@@ -12,15 +12,12 @@ Source: onnxruntime.transformers.float16 does the conversion; this module works 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from s2deploy.errors import BuildError
-from s2deploy.precision.checks import check_loads, check_sixteen_bits
-from s2deploy.precision.graph import finish, normalised, shape_arithmetic, some
-from s2deploy.specs import Precision
+from s2deploy.precision.graph import finish, shape_arithmetic, some
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,36 +29,6 @@ _ACCUMULATING = (
 # their scales must be float32 below opset 19
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
 _LARGEST_FLOAT16 = 65504.0
-
-
-@dataclass(frozen=True)
-class HalfModel:
-    """A model typed for fp16.
-
-    Attributes:
-        model: The typed model; the one it was made from is changed too and must not be used any more.
-        remarks: What float16 cannot represent: weights out of its range, or not a number.
-    """
-
-    model: ir.Model
-    remarks: tuple[str, ...]
-
-
-def to_fp16(model: ir.Model, *, keep_io: bool = True) -> HalfModel:
-    """Types a float32 model for fp16 without measuring it.
-
-    Args:
-        model: Any valid ONNX model. It is consumed.
-        keep_io: Whether float32 inputs and outputs stay float32.
-
-    Raises:
-        BuildError: The typed graph would not be valid, or a heavy operator would not compute in float16.
-    """
-    model = normalised(model)
-    typed = half_typed(model, keep_io=keep_io)
-    check_sixteen_bits(typed, Precision.FP16, ())
-    check_loads(typed, Precision.FP16)
-    return HalfModel(typed, tuple(unrepresentable(model)))
 
 
 def half_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] = ()) -> ir.Model:
