@@ -1,59 +1,19 @@
-"""Plans on a stand-in for TensorRT and CUDA: what is checked first, what is copied, kept, captured and freed."""
+"""Plans on a stand-in for TensorRT and CUDA: what is copied, kept, captured and freed."""
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fake_tensorrt import TORCH_STREAM, FakeDriver, FakeTensorRT, plan_bytes
+from fake_machine import VERSIONS, Machine, OnGpu, X, plan_writer
+from fake_tensorrt import TORCH_STREAM, plan_bytes
 
-from s2deploy.errors import ArtifactError, S2DeployError, TargetUnavailableError, UsageError
-from s2deploy.runtime import load
-from s2deploy.runtime.device import Device
-from s2deploy.runtime.engine_session import EngineSession
-from s2deploy.runtime.library import Library
-from s2deploy.sidecar import Device as BuiltOn
-from s2deploy.sidecar import EngineTensor, FileIdentity, Sidecar, identify, sidecar_path
-
-VERSIONS = ["8.5.3.1", "8.6.1.6", "10.16.0.72", "11.1.0.3"]
-X = np.arange(8, dtype=np.float32).reshape(2, 4) - 3
-
-
-class OnGpu(torch.Tensor):
-    """A tensor that says it is on a GPU; its memory is aligned as CUDA's is."""
-
-    is_cuda = True  # type: ignore[assignment]
-
-    @staticmethod
-    def of(values: np.ndarray) -> OnGpu:
-        block = np.zeros(values.nbytes + 256, np.uint8)
-        start = -block.ctypes.data % 256
-        aligned = block[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-        aligned[...] = values
-        return torch.from_numpy(aligned).as_subclass(OnGpu)
-
-    def new_empty(self, shape: Any, dtype: Any) -> OnGpu:  # type: ignore[override]
-        return OnGpu.of(np.zeros(shape, str(dtype).removeprefix("torch.")))
-
-
-class Machine:
-    """A GPU and a TensorRT, both made up."""
-
-    def __init__(self, version: str = "10.16.0.72", **driver: Any) -> None:
-        self.driver = FakeDriver(**driver)
-        self.module = FakeTensorRT(version, self.driver)
-        self.target = "tensorrt"
-
-    def load(self, plan: Path, **arguments: Any) -> EngineSession:
-        library = Library(self.target, self.module)
-        return EngineSession(plan, library=library, gpu=Device(0, self.driver), **arguments)
+from s2deploy.errors import S2DeployError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -63,24 +23,7 @@ def torch_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    def write(data: bytes = b"", **sidecar: Any) -> Path:
-        plan = tmp_path / "model.plan"
-        plan.write_bytes(data or plan_bytes())
-        known = Sidecar(
-            onnx=replace(identify(plan), name="model.onnx"),
-            plan=identify(plan),
-            target="tensorrt",
-            precision="fp32",
-            capabilities=(),
-            versions={"tensorrt": "10.16.0.72"},
-            profiles=(),
-            inputs=(EngineTensor("x", (-1, 4), "float32"),),
-            outputs=(EngineTensor("y", (-1, 4), "float32"),),
-        )
-        sidecar_path(plan).write_text(replace(known, **sidecar).to_json(), encoding="utf-8")
-        return plan
-
-    return write
+    return plan_writer(tmp_path)
 
 
 @pytest.mark.parametrize("graphs", [False, True])
@@ -292,128 +235,3 @@ def test_wrong_inputs_are_refused_before_anything_runs(write) -> None:
         session(X.astype(np.float64))
     with pytest.raises(UsageError, match="axis 1 has size 3, the model takes 4"):
         session(X[:, :3])
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_host_code_runs_only_in_plans_that_were_asked_to_hold_it(write, version: str) -> None:
-    for allowed in (False, True):
-        machine = Machine(version)
-        machine.load(write(versions={"tensorrt": version}, options={"version_compatible": allowed}))
-        (runtime,) = machine.module.runtimes
-        assert getattr(runtime, "engine_host_code_allowed", None) == (None if version.startswith("8.5") else allowed)
-
-
-MISMATCHES = [
-    (
-        {"versions": {"tensorrt": "10.9.0.34"}},
-        "built by TensorRT 10.9.0.34 and runs on that version alone",
-        "10.9.0.34",
-    ),
-    (
-        {"versions": {"tensorrt": "11.0.0"}, "options": {"version_compatible": True}},
-        "runs on TensorRT 11.0.0 and newer; this is 10.16",
-        "pip install tensorrt==11.0.0",
-    ),
-    ({"capabilities": ("7.5", "8.0")}, "compute capability 7.5 or 8.0; GPU 0, , has 8.6", "--hardware-compatible"),
-    ({"device": BuiltOn("NVIDIA H200", "9.0")}, "compute capability 9.0", "--hardware-compatible"),
-    (
-        {"capabilities": ("9.0",), "options": {"hardware_compatible": True}},
-        "compute capability 9.0; GPU 0",
-        "build it on this GPU",
-    ),
-    ({"target": "tpu"}, "was built for 'tpu'", "upgrade"),
-    ({"plugins": (FileIdentity("shift.so", "0", 1),)}, "needs the plugin library shift.so", "copy it"),
-    ({"plugins": (FileIdentity("model.plan", "0", 1),)}, r"is not the plugin library .*SHA-256", "copy it"),
-    ({"plugins": (FileIdentity("../shift.so", "0", 1),)}, "no file beside it", "build the plan again"),
-]
-
-
-@pytest.mark.parametrize(("sidecar", "message", "hint"), MISMATCHES)
-def test_what_does_not_fit_is_refused_before_tensorrt_reads_the_plan(write, sidecar, message: str, hint: str) -> None:
-    machine = Machine()
-    with pytest.raises((ArtifactError, TargetUnavailableError), match=message) as caught:
-        machine.load(write(**sidecar))
-    assert hint in str(caught.value.hint)
-    assert machine.module.runtimes == []
-
-
-def test_a_changed_plan_or_a_damaged_or_missing_sidecar_is_refused_before_tensorrt_reads_it(write) -> None:
-    machine = Machine()
-    plan = write()
-    plan.write_bytes(plan.read_bytes() + b" ")
-    with pytest.raises(ArtifactError, match="is not the plan"):
-        machine.load(plan)
-    sidecar_path(plan).write_text("{", encoding="utf-8")
-    with pytest.raises(ArtifactError, match="is damaged"):
-        machine.load(plan)
-    sidecar_path(plan).unlink()
-    with pytest.raises(ArtifactError, match="has no sidecar") as caught:
-        machine.load(plan)
-    assert "--unchecked tensorrt" in str(caught.value.hint)
-    assert machine.module.runtimes == []
-    np.testing.assert_array_equal(machine.load(plan, unchecked="tensorrt")(X)["y"], X + X)
-    with pytest.raises(UsageError, match="no TensorRT family 'trt'"):
-        machine.load(plan, unchecked="trt")
-
-
-def test_what_fits_is_taken(write, tmp_path: Path) -> None:
-    library = tmp_path / "shift.so"
-    library.write_bytes(b"code")
-    machine = Machine()
-    for sidecar in (
-        {"versions": {"tensorrt": "10.16.0.99"}},
-        {"versions": {"tensorrt": "8.6.1"}, "options": {"version_compatible": True}},
-        {"capabilities": ("8.0", "8.6")},
-        {"capabilities": ("8.0",), "options": {"hardware_compatible": True}},
-        {"device": BuiltOn("NVIDIA A10", "8.6")},
-        {"plugins": (identify(library),)},
-    ):
-        session = machine.load(write(**sidecar))
-        assert bool(session.remarks) == ("device" in sidecar)
-    assert machine.module.plugins == [str(library)]
-
-
-def test_a_plan_tensorrt_refuses_is_told_in_its_words(write) -> None:
-    with pytest.raises(ArtifactError, match=r"(?s)refuses the plan.*the magic tag does not match") as caught:
-        Machine().load(write(b"no plan"))
-    assert "nobody reads this" not in caught.value.message
-
-
-@pytest.mark.parametrize(("parts", "message"), [({"dtype": "FP8"}, "is FP8"), ({"location": "HOST"}, "holds sizes")])
-def test_engines_that_cannot_be_called_are_refused_at_once(write, parts, message: str) -> None:
-    with pytest.raises(ArtifactError, match=message):
-        Machine().load(write(plan_bytes(**parts)))
-
-
-@pytest.mark.parametrize(("driver", "message"), [({"devices": 0}, "finds no GPU"), ({"devices": 2}, "no GPU 5: .* 2")])
-def test_a_gpu_that_is_not_there(driver, message: str) -> None:
-    with pytest.raises(TargetUnavailableError, match=message):
-        Device(5, FakeDriver(**driver))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
-def test_the_real_rtx_has_every_name_that_is_used(write) -> None:
-    import tensorrt_rtx
-
-    machine = Machine()
-    session = machine.load(write(plan_bytes(positive=True)), cuda_graphs=True)
-    session(X)
-    assert machine.module.used["IExecutionContext"] >= {"execute_async_v3", "set_tensor_address", "infer_shapes"}
-    for name, used in machine.module.used.items():
-        assert [attribute for attribute in used if not hasattr(getattr(tensorrt_rtx, name), attribute)] == []
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
-def test_the_real_rtx_refuses_what_is_no_plan_in_its_own_words() -> None:
-    with pytest.raises(ArtifactError, match=r"(?s)TensorRT-RTX .* refuses the plan.*magicTag"):
-        Library("rtx").deserialize(b"no plan" * 100, host_code=False, plugins=())
-
-
-def test_arguments_go_with_their_kind_of_file(write, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="provider is for ONNX files"):
-        load(write(), provider="cpu")
-    (tmp_path / "model.onnx").touch()
-    with pytest.raises(UsageError, match="cuda_graphs is for plans"):
-        load(tmp_path / "model.onnx", cuda_graphs=True)
-    with pytest.raises(ArtifactError, match="has no sidecar"):
-        load(write().rename(tmp_path / "other.engine"))
