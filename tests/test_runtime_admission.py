@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fake_tensorrt import TORCH_STREAM, FakeDriver, plan_bytes
 
 from s2deploy.errors import ArtifactError, TargetUnavailableError, UsageError
 from s2deploy.runtime import load
+from s2deploy.runtime.admission import check_version
 from s2deploy.runtime.device import Device
 from s2deploy.runtime.library import Library
 from s2deploy.sidecar import Device as BuiltOn
@@ -45,14 +47,24 @@ MISMATCHES = [
         "10.9.0.34",
     ),
     (
+        {"versions": {"tensorrt": "10.16.0.71"}},
+        "built by TensorRT 10.16.0.71 and runs on that version alone",
+        "--version-compatible",
+    ),
+    (
         {"versions": {"tensorrt": "11.0.0"}, "options": {"version_compatible": True}},
-        "runs on TensorRT 11.0.0 and newer; this is 10.16",
+        r"runs on TensorRT 11.0.0 up to 12\.x; this is 10.16",
         "pip install tensorrt==11.0.0",
+    ),
+    (
+        {"versions": {"tensorrt": "10.16.0.73"}, "options": {"version_compatible": True}},
+        r"runs on TensorRT 10.16.0.73 up to 11\.x; this is 10.16.0.72",
+        "pip install",
     ),
     ({"capabilities": ("7.5", "8.0")}, "compute capability 7.5 or 8.0; GPU 0, , has 8.6", "--hardware-compatible"),
     ({"device": BuiltOn("NVIDIA H200", "9.0")}, "compute capability 9.0", "--hardware-compatible"),
     (
-        {"capabilities": ("9.0",), "options": {"hardware_compatible": True}},
+        {"capabilities": ("9.0",)},
         "compute capability 9.0; GPU 0",
         "build it on this GPU",
     ),
@@ -96,16 +108,43 @@ def test_what_fits_is_taken(write, tmp_path: Path) -> None:
     library.write_bytes(b"code")
     machine = Machine()
     for sidecar in (
-        {"versions": {"tensorrt": "10.16.0.99"}},
+        {"versions": {"tensorrt": "10.16.0"}},  # as a package without the build number calls itself
         {"versions": {"tensorrt": "8.6.1"}, "options": {"version_compatible": True}},
         {"capabilities": ("8.0", "8.6")},
         {"capabilities": ("8.0",), "options": {"hardware_compatible": True}},
+        {"capabilities": ("9.0",), "options": {"hardware_compatible": True}},
         {"device": BuiltOn("NVIDIA A10", "8.6")},
         {"plugins": (identify(library),)},
     ):
         session = machine.load(write(**sidecar))
         assert bool(session.remarks) == ("device" in sidecar)
     assert machine.module.plugins == [str(library)]
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "runs"),
+    [
+        ("8.6.1.6", "10.16.0.72", True), ("9.3.0.1", "10.16.0.72", True), ("10.16.0.72", "11.1.0.3", True),
+        ("8.6.1.6", "11.1.0.3", False), ("9.3.0.1", "11.1.0.3", False), ("11.1.0.3", "10.16.0.72", False),
+    ],
+)  # fmt: skip
+def test_which_major_versions_run_a_version_compatible_plan(write, built: str, here: str, runs: bool) -> None:
+    plan = write(versions={"tensorrt": built}, options={"version_compatible": True})
+    if runs:
+        Machine(here).load(plan)
+    else:
+        with pytest.raises(TargetUnavailableError, match=f"this is {here}"):
+            Machine(here).load(plan)
+
+
+@pytest.mark.parametrize("rtx", ["1.7.1", "1.7.1.116"])
+def test_rtx_runs_plans_of_its_own_release_alone(tmp_path: Path, rtx: str) -> None:
+    library = SimpleNamespace(version=rtx, title="TensorRT-RTX")
+    check_version(tmp_path, SimpleNamespace(versions={"tensorrt_rtx": "1.7.1.116"}, target="rtx", options={}), library)
+    other = SimpleNamespace(versions={"tensorrt_rtx": "1.6.0.5"}, target="rtx", options={})
+    with pytest.raises(TargetUnavailableError, match=r"runs on that version alone; this is 1\.7") as caught:
+        check_version(tmp_path, other, library)
+    assert caught.value.hint == "pip install tensorrt-rtx==1.6.0.5, or build the plan again on this machine"
 
 
 def test_a_plan_tensorrt_refuses_is_told_in_its_words(write) -> None:

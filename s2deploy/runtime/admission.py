@@ -1,6 +1,16 @@
 """Whether a plan may be given to TensorRT here, decided from its sidecar before TensorRT reads a byte of it.
 
-TensorRT trusts a plan: one of another version, GPU or build ends in an assertion at best.
+TensorRT trusts a plan: one of another version, GPU or build ends in an assertion at best. What it takes:
+
+* a plan runs on the version that built it, to the build number: 8.6.1.6 refuses a plan of 8.6.1.4, 9.2.0.5 one of
+  9.2.0.4. TensorRT-RTX takes plans of its own release alone;
+* a version-compatible plan, which 8.6 was the first to build, runs on every later version of the same major version,
+  and from one major version to another only as `_RUNS_UP_TO` says; never on an earlier version;
+* a hardware-compatible plan runs on every GPU of compute capability 8.0 or newer, whichever of these built it.
+
+Source: NVIDIA's TensorRT documentation 10.16 and 11.4, "Version Compatibility" and "Engine Portability"; its
+documentation of TensorRT-RTX, "Engine Compatibility"; the header's words on `HardwareCompatibilityLevel`; the refusals
+are quoted in NVIDIA/TensorRT issues 3069, 3071 and 3793. No GPU has run any of it here.
 """
 
 from __future__ import annotations
@@ -15,6 +25,8 @@ from s2deploy.runtime.library import MODULES, Library
 from s2deploy.sidecar import Sidecar, sidecar_path
 
 _NEWER_GPUS_FROM = (8, 0)
+_RUNS_UP_TO = {8: 10, 9: 10}
+"""The last major version that runs version-compatible plans of a major version, where it is not the next one."""
 
 
 def check_sidecar(plan: Path) -> None:
@@ -52,18 +64,22 @@ def check_version(plan: Path, sidecar: Sidecar, library: Library) -> None:
         TargetUnavailableError: It is another one.
     """
     built = sidecar.versions.get(MODULES[sidecar.target], "")
-    if not built or _release(built) == _release(library.version):
+    made, here = _numbers(built), _numbers(library.version)
+    # some packages leave out the build number, which TensorRT itself then compares
+    if all(one == other for one, other in zip(made, here, strict=False)):
         return
     package = f"{MODULES[sidecar.target].replace('_', '-')}=={built}"
     again = "build the plan again on this machine"
     if not sidecar.options.get("version_compatible"):
+        newer = "" if sidecar.target == "rtx" else "; with --version-compatible newer versions run it too"
         raise TargetUnavailableError(
             f"{plan} was built by {library.title} {built} and runs on that version alone; this is {library.version}",
-            hint=f"pip install {package}, or {again}; with --version-compatible newer versions run it too",
+            hint=f"pip install {package}, or {again}{newer}",
         )
-    if _release(library.version) < _release(built):
+    newest = _RUNS_UP_TO.get(made[0], made[0] + 1)
+    if here < made or here[0] > newest:
         raise TargetUnavailableError(
-            f"{plan} runs on {library.title} {built} and newer; this is {library.version}",
+            f"{plan} runs on {library.title} {built} up to {newest}.x; this is {library.version}",
             hint=f"pip install {package}, or {again}",
         )
 
@@ -79,12 +95,11 @@ def check_device(plan: Path, sidecar: Sidecar, device: Device) -> None:
         built = (sidecar.device.capability,)
     if not built or device.capability in built:
         return
-    here = _release(device.capability)
-    if sidecar.options.get("hardware_compatible") and here >= max(_NEWER_GPUS_FROM, min(map(_release, built))):
+    if sidecar.options.get("hardware_compatible") and _numbers(device.capability) >= _NEWER_GPUS_FROM:
         return
     hint = f"build it for this one: s2deploy build MODEL --target rtx --compute-capability {device.capability} -o PLAN"
     if sidecar.target == "tensorrt":
-        hint = "build it on this GPU, or with --hardware-compatible on an older one of at least 8.0"
+        hint = "build it on this GPU; with --hardware-compatible a plan runs on every GPU from 8.0 on"
     raise TargetUnavailableError(
         f"{plan} was built for GPUs of compute capability {' or '.join(built)}; "
         f"GPU {device.ordinal}, {device.name}, has {device.capability}",
@@ -129,6 +144,7 @@ def check_unchecked(target: str) -> None:
         raise UsageError(f"there is no TensorRT family {target!r}", hint=f"it is one of {', '.join(MODULES)}")
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Returns major, minor and patch of a version, which are what TensorRT compares."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+def _numbers(version: str) -> tuple[int, ...]:
+    """Returns the numbers of a version: major, minor, patch and build, as far as it tells them."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    return () if release is None else tuple(map(int, release[0].split(".")))
