@@ -108,7 +108,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yields Markdown: a row for each model and precision, a column for each capability, the refusals below."""
     capabilities = list(dict.fromkeys(row["capability"] for row in rows))
     refusals = list(dict.fromkeys(row["refused"] for row in rows if "refused" in row))
-    yield "Bytes of the plan and seconds of the builder, by compute capability; printed by `python benchmarks/engines.py`."
+    yield "Size of the plan and time of the builder by compute capability; written by `python benchmarks/engines.py`."
     yield ""
     yield f"| model | precision | products, as read back | {' | '.join(capabilities)} |"
     yield "|---|---|---|" + "---|" * len(capabilities)

@@ -27,6 +27,7 @@ class PrecisionOptions:
         keep_fp32: Names of nodes, or operator types, that stay in float32.
         calibration: For int8: an ``.npz`` file of one feed, or a folder of such files.
         calibrator: For int8: how ranges are chosen.
+        accept_loss: Whether outputs may differ from float32 by more than the tolerance on calibration data.
     """
 
     precision: Precision = Precision.FP32
@@ -35,6 +36,7 @@ class PrecisionOptions:
     keep_fp32: tuple[str, ...] = ()
     calibration: Path | None = None
     calibrator: Calibrator = Calibrator.ENTROPY
+    accept_loss: bool = False
 
 
 @dataclass(frozen=True)

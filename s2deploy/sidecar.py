@@ -78,6 +78,41 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class OutputLoss:
+    """How far one output was from float32, over all feeds.
+
+    Attributes:
+        name: The output's name.
+        cosine: The least cosine similarity; None for integers and booleans.
+        worst: The largest difference.
+        largest: The largest magnitude in float32, to see `worst` beside.
+    """
+
+    name: str
+    cosine: float | None
+    worst: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the precision cost, measured on onnxruntime before the build.
+
+    Attributes:
+        inputs: ``calibration`` where it was measured on calibration data, ``random`` otherwise.
+        feeds: How many feeds were compared.
+        outputs: One comparison per output.
+        beyond: The tolerances it missed, a sentence each; the plan was built nevertheless because random inputs prove
+            nothing, or because the user accepted the loss.
+    """
+
+    inputs: str
+    feeds: int
+    outputs: tuple[OutputLoss, ...]
+    beyond: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sidecar:
     """What is known about a plan.
 
@@ -99,6 +134,7 @@ class Sidecar:
         device: The GPU it was built on; None where it was built for capabilities.
         proof: The precision as read back; None in a sidecar of an older version.
         plugins: Libraries of plugins the plan needs, which lie beside it.
+        loss: What the precision cost; None for fp32 and where it was not measured.
         schema: Version of this layout.
     """
 
@@ -117,6 +153,7 @@ class Sidecar:
     device: Device | None = None
     proof: Proof | None = None
     plugins: tuple[FileIdentity, ...] = ()
+    loss: Loss | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -186,6 +223,9 @@ def _parse(data: dict[str, Any]) -> Sidecar:
         fields["device"] = Device(**data["device"])
     if data.get("proof") is not None:
         fields["proof"] = Proof(**data["proof"] | {"kept": tuple(data["proof"]["kept"])})
+    if data.get("loss") is not None:
+        outputs = tuple(OutputLoss(**output) for output in data["loss"]["outputs"])
+        fields["loss"] = Loss(**data["loss"] | {"outputs": outputs, "beyond": tuple(data["loss"]["beyond"])})
     for key in ("inputs", "outputs"):
         fields[key] = tuple(EngineTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in data[key])
     return Sidecar(**fields)

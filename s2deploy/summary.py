@@ -83,6 +83,9 @@ def build_lines(result: BuildResult) -> list[str]:
                 f"output {output.name} in {sidecar.precision} against fp32 on onnxruntime, {source}: {cosine}"
                 f"worst difference {number(output.worst)} of values up to {number(output.largest)}"
             )
+        for failure in result.cost.failures:
+            why = "accepted" if result.cost.calibrated else "measure it on typical inputs with --calibration"
+            lines.append(f"⚠ {failure} ({why})")
         if result.cost.overflows:
             nodes = ", ".join(overflow.node for overflow in result.cost.overflows)
             lines.append(f"overflow in {sidecar.precision} without harm to the outputs: {nodes}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from s2deploy.assumptions import assumptions
 from s2deploy.inspection import Inspection, ModelInspection, OnnxInspection, PlanInspection, TensorFound
 from s2deploy.report import format_bytes, format_seconds, format_table
 from s2deploy.results import RunOutput, RunResult
-from s2deploy.sidecar import EngineTensor, sidecar_path
+from s2deploy.sidecar import EngineTensor, Loss, sidecar_path
 
 _MOST_OPERATORS = 12
 _DIGEST_LENGTH = 12
@@ -94,6 +94,8 @@ def _plan_lines(found: PlanInspection) -> list[str]:
             rows.append((f"profile {index}", f"{name}  {', '.join(sizes)}"))
     if sidecar.proof is not None:
         rows.append(("proof", f"{_counts(sidecar.proof.computed)}, read back from the {sidecar.proof.read_from}"))
+    if sidecar.loss is not None:
+        rows += _loss_rows(sidecar.loss)
     others = (f"{name} {version}" for name, version in sidecar.versions.items() if name != module)
     rows += [
         *_listed("plugins", [plugin.name for plugin in sidecar.plugins]),
@@ -104,6 +106,14 @@ def _plan_lines(found: PlanInspection) -> list[str]:
     if sidecar.semantics is not None:
         rows.append(("meaning", f"overlapping assignments follow {sidecar.semantics} semantics"))
     return _aligned(rows)
+
+
+def _loss_rows(loss: Loss) -> Iterator[tuple[str, str]]:
+    data = "calibration data" if loss.inputs == "calibration" else "random inputs"
+    for output in loss.outputs:
+        cosine = "" if output.cosine is None else f"cosine similarity {output.cosine:.6f}, "
+        yield "loss", f"{output.name}: {cosine}worst difference {output.worst:.2g} of {output.largest:.2g}, {data}"
+    yield from (("", f"⚠ {failure}") for failure in loss.beyond)
 
 
 def _model_lines(found: ModelInspection) -> list[str]:

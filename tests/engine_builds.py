@@ -15,7 +15,9 @@ needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None,
 
 
 def options(precision: Precision = Precision.FP32, **others) -> BuildOptions:
-    typing = {key: others.pop(key) for key in ("fp16_io", "tf32", "keep_fp32", "calibration") if key in others}
+    typing = {
+        key: others.pop(key) for key in ("fp16_io", "tf32", "keep_fp32", "calibration", "accept_loss") if key in others
+    }
     return BuildOptions(typing=PrecisionOptions(precision, **typing), **others)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import onnx
 import pytest
 import small_models
+from click.testing import CliRunner
 from engine_builds import files_of, needs_rtx, options
-from small_models import make, save
+from small_models import make, save, weights
 
+from s2deploy.cli import cli
 from s2deploy.engine import build, read_sidecar
 from s2deploy.engine.typed import Typed
 from s2deploy.errors import BuildError, UsageError
@@ -73,7 +75,8 @@ def test_a_model_that_overflows_is_reported_with_the_node_and_the_repair_works(t
     body = "[grow] a = MatMul(x, w) y = MatMul(a, v)"
     given = {"w": np.full((16, 16), 6e4, np.float32), "v": np.full((16, 4), 1e-5, np.float32)}
     path = save(make("(float[4,16] x) => (float[4,4] y)", body, given), tmp_path / "model.onnx")
-    with pytest.raises(BuildError, match=r"fp16 breaks the model: 'y' loses \d+ values.*overflow: 'grow'") as caught:
+    told = r"fp16 breaks the model: output 'y': \d+ elements that are finite in fp32 are not in fp16.*overflow: 'grow'"
+    with pytest.raises(BuildError, match=told) as caught:
         build(path, tmp_path / "model.plan", options(Precision.FP16, capabilities=("8.6",)))
     assert files_of(tmp_path) == {"model.onnx"}
     assert caught.value.hint is not None
@@ -84,6 +87,48 @@ def test_a_model_that_overflows_is_reported_with_the_node_and_the_repair_works(t
     assert "grow" in result.sidecar.proof.kept
     assert result.cost is not None
     assert not result.cost.broken
+
+
+@pytest.fixture
+def vanishing(tmp_path: Path) -> Path:
+    """A model whose output float16 rounds to zero, without overflow."""
+    body = "a = MatMul(x, w) b = Mul(a, tiny) y = Mul(b, tiny)"
+    given = {"w": weights(16, 4), "tiny": np.array(1e-5, np.float32)}
+    return save(make("(float[4,16] x) => (float[4,4] y)", body, given), tmp_path / "model.onnx")
+
+
+def test_a_loss_on_random_inputs_is_a_warning_that_the_sidecar_keeps(vanishing: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+    arguments = ["build", str(vanishing), "-o", str(plan), "--target", "rtx", "--fp16", "--compute-capability", "8.6"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    told = "output 'y': the cosine similarity with fp32 is 0, below 0.9999"
+    assert f"⚠ {told} (measure it on typical inputs with --calibration)" in done.stdout
+    loss = read_sidecar(plan).loss
+    assert loss is not None
+    assert (loss.inputs, loss.feeds, loss.beyond, loss.outputs[0].cosine) == ("random", 2, (told,), 0)
+    assert f"⚠ {told}" in CliRunner().invoke(cli, ["inspect", str(plan)]).stdout
+
+
+def test_a_loss_on_calibration_data_fails_unless_it_is_accepted(vanishing: Path, tmp_path: Path) -> None:
+    data = tmp_path / "feed.npz"
+    np.savez(data, x=weights(4, 16))
+    asked = {"calibration": data, "capabilities": ("8.6",)}
+    with pytest.raises(BuildError, match="fp16 breaks the model: output 'y': the cosine similarity") as caught:
+        build(vanishing, tmp_path / "model.plan", options(Precision.FP16, **asked))
+    assert "--accept-loss" in str(caught.value.hint)
+    assert caught.value.exit_code == 1
+    assert files_of(tmp_path) == {"model.onnx", "feed.npz"}
+    loss = build(vanishing, tmp_path / "model.plan", options(Precision.FP16, accept_loss=True, **asked)).sidecar.loss
+    assert loss is not None
+    assert (loss.inputs, len(loss.beyond)) == ("calibration", 1)
+
+
+def test_lost_values_cannot_be_accepted(tmp_path: Path) -> None:
+    body, given = "y = MatMul(x, w)", {"w": np.full((16, 16), 6e4, np.float32)}
+    path = save(make("(float[4,16] x) => (float[4,16] y)", body, given), tmp_path / "model.onnx")
+    with pytest.raises(BuildError, match="elements that are finite in fp32 are not in fp16"):
+        build(path, tmp_path / "model.plan", options(Precision.FP16, accept_loss=True, capabilities=("8.6",)))
 
 
 def test_a_bfloat16_convolution_below_opset_22_builds_without_a_word(

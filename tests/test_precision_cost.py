@@ -240,6 +240,7 @@ def test_an_unknown_name_to_keep_is_refused_with_near_ones(name: str, hint: str)
     ("options", "message"),
     [
         (PrecisionOptions(keep_fp32=("MatMul",)), "--keep-fp32 says what stays"),
+        (PrecisionOptions(accept_loss=True), "--accept-loss is about"),
         (PrecisionOptions(fp16_io=True), "--fp16-io makes"),
         (PrecisionOptions(Precision.INT8, fp16_io=True), "--fp16-io makes"),
     ],

@@ -11,6 +11,8 @@ from s2deploy.sidecar import (
     Device,
     EngineTensor,
     FileIdentity,
+    Loss,
+    OutputLoss,
     ProfileShapes,
     Proof,
     Sidecar,
@@ -45,6 +47,7 @@ def sidecar_for(plan: Path) -> Sidecar:
         device=Device("NVIDIA A10", "8.6"),
         proof=Proof("engine", {"float16": 2}, ("mm",)),
         plugins=(FileIdentity("shift.so", "0" * 64, 3),),
+        loss=Loss("random", 2, (OutputLoss("y", 0.5, 0.1, 3.0), OutputLoss("i", None, 0.0, 1.0)), ("output 'y': ...",)),
     )
 
 
@@ -87,9 +90,9 @@ def test_any_missing_field_is_noticed(plan: Path) -> None:
 
 def test_a_sidecar_of_an_older_version_is_read(plan: Path) -> None:
     data = json.loads(sidecar_path(plan).read_text("utf-8"))
-    del data["device"], data["proof"], data["plugins"]
+    del data["device"], data["proof"], data["plugins"], data["loss"]
     sidecar_path(plan).write_text(json.dumps(data), encoding="utf-8")
-    assert read_sidecar(plan) == replace(sidecar_for(plan), device=None, proof=None, plugins=())
+    assert read_sidecar(plan) == replace(sidecar_for(plan), device=None, proof=None, plugins=(), loss=None)
 
 
 def test_a_missing_sidecar_says_so(plan: Path) -> None:

@@ -14,6 +14,7 @@ _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file w
 _PROFILE_HELP = "An optimization profile: all its inputs in one text, separated by blanks. Repeat for several."
 _CALIBRATION_HELP = "Typical inputs: an .npz file of one feed, or a folder of such files."
 _KEEP_HELP = "A node, or all of an operator type, that stays in float32. Repeat for several."
+_ACCEPT_HELP = "Build although outputs miss the tolerance on calibration data."
 
 _precision_options = options(
     click.option("--fp16", is_flag=True, help="Compute in half precision; inputs and outputs stay float32."),
@@ -23,6 +24,7 @@ _precision_options = options(
     click.option("--calibration", type=FILE, metavar="DIR_OR_NPZ", help=_CALIBRATION_HELP),
     click.option("--calibrator", type=click.Choice(["entropy", "minmax"]), default="entropy", show_default=True),
     click.option("--keep-fp32", metavar="NODE_OR_OP_TYPE", multiple=True, help=_KEEP_HELP),
+    click.option("--accept-loss", is_flag=True, help=_ACCEPT_HELP),
     click.option("--no-tf32", "tf32", is_flag=True, flag_value=False, default=True, help="Full float32 products."),
 )
 _builder_options = options(
@@ -54,6 +56,8 @@ def build(model: Path, as_json: bool, **arguments: Any) -> None:
 
     TensorRT-RTX (--target rtx) needs no GPU to build. Dynamic inputs get the ranges the file was exported with.
     The engine is read back: a matrix product or convolution in a wider type than asked for is an error.
+    What a precision costs is measured on onnxruntime, on calibration data or else on random inputs: values lost to
+    overflow are an error; a missed tolerance is one on calibration data, and a warning on random inputs.
 
     \b
     s2deploy build model.onnx --fp16 -o model.plan

@@ -24,7 +24,7 @@ from s2deploy.engine.typed import typed_for
 from s2deploy.errors import BuildError, UsageError
 from s2deploy.options import BuildOptions
 from s2deploy.precision import Cost
-from s2deploy.sidecar import FileIdentity, ProfileShapes, Proof, Sidecar, identify, sidecar_path
+from s2deploy.sidecar import FileIdentity, Loss, OutputLoss, ProfileShapes, Proof, Sidecar, identify, sidecar_path
 from s2deploy.specs import Precision, Target
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def build(
             semantics=semantics,
             device=answer.device,
             proof=proof,
+            loss=_loss(typed.cost),
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
@@ -188,6 +189,13 @@ def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof
     computed = Counter(product.dtype for product in answer.products)
     held = {name for product in answer.products for name in product.node.split(" + ")} & set(kept)
     return Proof("network" if answer.device is None else "engine", dict(sorted(computed.items())), tuple(sorted(held)))
+
+
+def _loss(cost: Cost | None) -> Loss | None:
+    if cost is None:
+        return None
+    outputs = tuple(OutputLoss(one.name, one.cosine, one.worst, one.largest) for one in cost.outputs)
+    return Loss("calibration" if cost.calibrated else "random", cost.feeds, outputs, cost.failures)
 
 
 def _recorded(options: BuildOptions, family: Family, answer: Answer) -> dict[str, bool | int | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
 
     Raises:
         UsageError: A node to keep does not exist, or calibration data is missing.
-        BuildError: The model cannot be typed, or breaks in that precision.
+        BuildError: The model cannot be typed, or breaks in that precision: an output loses elements to overflow, or
+            misses the tolerance on calibration data and `options` do not accept that.
     """
     with _quiet_inference():
         return _typed_for(model, family, options, specs)
@@ -74,7 +76,7 @@ def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs
         kept = tuple(sorted(kept_nodes(model, options.keep_fp32)))
     else:
         model = result.model
-    if result.cost is not None and result.cost.broken:
+    if result.cost is not None and result.cost.broken and _unacceptable(result.cost, options):
         raise _broken(result.cost)
     if family.newest_opset is not None and model.opset_imports.get("", 0) > family.newest_opset:
         model, changed = lower(model), True
@@ -94,19 +96,24 @@ def _quiet_inference() -> Iterator[None]:
         logger.disabled = before
 
 
+def _unacceptable(cost: precision.Cost, options: PrecisionOptions) -> bool:
+    return cost.lost or (cost.calibrated and not options.accept_loss)
+
+
 def _broken(cost: precision.Cost) -> BuildError:
-    lost = [f"{output.name!r} loses {output.lost} values to overflow" for output in cost.outputs if output.lost]
-    unlike = [
-        f"{output.name!r} has a cosine similarity of {output.cosine:.6f} with float32 (worst difference "
-        f"{output.worst:.3g}, largest value {output.largest:.3g})"
-        for output in cost.outputs
-        if not output.lost and output.cosine is not None
-    ]
-    nodes = ", ".join(repr(overflow.node) for overflow in cost.overflows[:_NAMED_AT_MOST])
-    message = f"{cost.precision.value} breaks the model: " + "; ".join(lost or unlike)
-    message += f"; these nodes overflow: {nodes}" if nodes else ""
+    message = f"{cost.precision.value} breaks the model: " + "; ".join(cost.failures)
+    nodes = [repr(overflow.node) for overflow in cost.overflows]
+    if nodes:
+        more = len(nodes) - _NAMED_AT_MOST
+        named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+        message += f"; these nodes overflow: {named}"
     if cost.repair:
-        keep = " ".join(f"--keep-fp32 {name}" for name in cost.repair)
+        keep = " ".join(f"--keep-fp32 {shlex.quote(name)}" for name in cost.repair)
         return BuildError(message, hint=f"leave what overflows in float32: {keep}")
-    data = "other calibration data" if cost.calibrated else "typical inputs with --calibration, this used random ones"
-    return BuildError(message, hint=f"try {data}, another precision, or --keep-fp32 for the nodes that matter")
+    if cost.lost:
+        return BuildError(message, hint="try another precision, or --keep-fp32 for the nodes that matter")
+    return BuildError(
+        message,
+        hint="try other calibration data, another precision, or --keep-fp32 for the nodes that matter; if your own "
+        "measure of quality is fine with it, --accept-loss builds it",
+    )

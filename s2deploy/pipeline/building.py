@@ -33,6 +33,7 @@ def build(
     calibration: AnyPath | None = None,
     calibrator: Calibrator | str = Calibrator.ENTROPY,
     keep_fp32: Sequence[str] = (),
+    accept_loss: bool = False,
     tf32: bool = True,
     inputs: Sequence[str | TensorSpec] = (),
     profiles: Sequence[str | Sequence[str | TensorSpec]] = (),
@@ -58,6 +59,8 @@ def build(
             is measured on it too, instead of random inputs.
         calibrator: For int8: ``entropy`` or ``minmax``, how ranges are chosen.
         keep_fp32: Nodes or operator types that stay in float32.
+        accept_loss: Whether to build although outputs miss the tolerance on calibration data. Outputs that lose values
+            to overflow fail always, and random inputs prove nothing: a tolerance missed on them is a warning.
         tf32: Whether float32 products may round their factors to TF32.
         inputs: Ranges of dynamic inputs, for one optimization profile; those of the export unless given.
         profiles: The same for several profiles, in the order of their numbers: a text of inputs separated by blanks, or
@@ -73,7 +76,7 @@ def build(
     Raises:
         UsageError: The call is wrong, or the target lacks an option.
         TargetUnavailableError: The target's package or device is not on this machine.
-        BuildError: TensorRT could not build the engine, or not in this precision.
+        BuildError: TensorRT could not build the engine, or not in this precision, or the precision breaks the model.
         ArtifactError: The model is unreadable or the plan cannot be written.
     """
     reporter = reporter or Reporter()
@@ -88,6 +91,7 @@ def build(
             keep_fp32=tuple(keep_fp32),
             calibration=None if calibration is None else Path(calibration),
             calibrator=_member(Calibrator, calibrator, "calibrator"),
+            accept_loss=accept_loss,
         ),
         profiles=_profiles(inputs, profiles),
         capabilities=tuple(capabilities),

@@ -79,6 +79,8 @@ def _check_options(options: PrecisionOptions) -> None:
         )
     if precision is Precision.FP32 and options.calibration is not None:
         raise UsageError("--calibration is data for another precision than fp32", hint="add --int8")
+    if precision is Precision.FP32 and options.accept_loss:
+        raise UsageError("--accept-loss is about another precision than fp32", hint="leave it out, or add --int8")
     if options.fp16_io and precision not in (Precision.FP16, Precision.BF16):
         raise UsageError("--fp16-io makes inputs and outputs of a 16-bit engine 16 bits wide", hint="add --fp16")
 

@@ -1,6 +1,10 @@
 """What a precision cost: the typed graph compared with float32 on onnxruntime, and the nodes that overflowed.
 
 Both run on a CPU, the typed graph as `emulation` writes it.
+
+What follows from it (`s2deploy.engine.typed`): an output that lost elements breaks the model whatever it was run on. A
+missed tolerance breaks it on calibration data, unless the user accepts that; on random inputs, which no model was made
+for, it is a warning.
 """
 
 from __future__ import annotations
@@ -82,6 +86,11 @@ class Cost:
     def broken(self) -> bool:
         """Whether an output lost elements to overflow, or is too unlike float32."""
         return bool(self.failures)
+
+    @property
+    def lost(self) -> bool:
+        """Whether an output lost elements: finite in float32, infinite or not a number in the typed graph."""
+        return any(output.lost for output in self.outputs)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the cost as JSON values."""
