@@ -1,7 +1,7 @@
 """Exports models with in-place shifts to clean ONNX graphs, proves them, and builds TensorRT engines.
 
-The public functions are `export`, `validate`, `build` and `load`; they import what they need when first used, so
-``import s2deploy`` is quick and imports no torch.
+The public functions are `export`, `validate`, `build`, `load` and `bench`; they import what they need when first
+used, so ``import s2deploy`` is quick and imports no torch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from s2deploy.errors import S2DeployError
 
 if TYPE_CHECKING:
     from s2deploy.accuracy import Comparison
+    from s2deploy.benchmark import Measurement
     from s2deploy.engine import BuildResult
-    from s2deploy.pipeline import build, export, validate
-    from s2deploy.results import ExportResult
+    from s2deploy.pipeline import bench, build, export, validate
+    from s2deploy.results import BenchResult, ExportResult
     from s2deploy.runtime import Session, load
 
 __all__ = [
+    "BenchResult",
     "BuildResult",
     "Comparison",
     "ExportResult",
+    "Measurement",
     "S2DeployError",
     "Session",
+    "bench",
     "build",
     "export",
     "load",
@@ -31,10 +35,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BenchResult": "s2deploy.results",
     "BuildResult": "s2deploy.engine",
     "Comparison": "s2deploy.accuracy",
     "ExportResult": "s2deploy.results",
+    "Measurement": "s2deploy.benchmark",
     "Session": "s2deploy.runtime",
+    "bench": "s2deploy.pipeline",
     "build": "s2deploy.pipeline",
     "export": "s2deploy.pipeline",
     "load": "s2deploy.runtime",

@@ -6,11 +6,14 @@ group, so that Ctrl-C reaches the parent alone, which then ends the child for ce
 
 from __future__ import annotations
 
+import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +38,42 @@ def start(module: str, folder: Path, *, log: IO[bytes], stdout: int | IO[bytes])
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=stdout, stderr=log, start_new_session=True, bufsize=0
     )
+
+
+def ask(process: subprocess.Popen[bytes], command: dict[str, Any]) -> dict[str, Any] | None:
+    """Gives a command to a child that answers with `answering`, and returns its answer; None where it is dead."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(command).encode() + b"\n")
+        line = process.stdout.readline()
+    except BrokenPipeError:
+        return None
+    answer: dict[str, Any] | None = json.loads(line) if line else None
+    return answer
+
+
+def answering() -> tuple[Iterator[dict[str, Any]], Callable[[dict[str, Any]], None]]:
+    """Returns the parent's commands as they come, and what gives an answer; called once, in the child.
+
+    A thread of its own reads the commands, to end this process with its parent also during a command. Whatever native
+    code prints on standard output goes into the log from here on.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)
+
+    def commands() -> Iterator[dict[str, Any]]:
+        while True:
+            yield json.loads(lines.get())
+
+    threading.Thread(target=read, daemon=True).start()
+    return commands(), lambda answer: print(json.dumps(answer), file=answers, flush=True)
 
 
 def end(process: subprocess.Popen[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
     from s2deploy.accuracy import Comparison
+    from s2deploy.benchmark import Conditions, Failure, Measurement
     from s2deploy.overlap import Overlap
     from s2deploy.rewrite import RewriteReport
 
@@ -101,3 +103,39 @@ class RunResult:
     seconds: float
     outputs: tuple[RunOutput, ...]
     stages: tuple[StageRecord, ...]
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What `bench` measured.
+
+    Attributes:
+        measurements: The candidates, in the order they were named.
+        failures: Those that could not be measured.
+        baseline: The label that ratios refer to.
+        inputs: Dtype and shape of each input.
+        threads: Threads per operator.
+        rounds: How often each candidate had its turn.
+        conditions: The machine meanwhile.
+        doubts: Why the numbers are shaky; empty where nothing speaks against them.
+        stages: The stages with their times.
+        plot: The drawing that was written, if any.
+    """
+
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...]
+    baseline: str
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]]
+    threads: int
+    rounds: int
+    conditions: Conditions
+    doubts: tuple[str, ...]
+    stages: tuple[StageRecord, ...]
+    plot: Path | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every candidate was measured and computes what it should."""
+        return not self.failures and not any(
+            entry.agreement is not None and entry.agreement.failed for entry in self.measurements
+        )

@@ -64,7 +64,7 @@ def test_importing_the_package_is_quick_too() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("command", ["export", "validate", "build", "run", "inspect"])
+@pytest.mark.parametrize("command", ["export", "validate", "build", "run", "inspect", "bench"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from s2deploy.cli.bench import bench
 from s2deploy.cli.build import build
 from s2deploy.cli.export import export
 from s2deploy.cli.inspect import inspect
@@ -24,6 +25,7 @@ def cli() -> None:
     s2deploy build model.onnx --fp16 -o model.plan
     s2deploy run model.onnx --input x=image.npy -o outputs.npz
     s2deploy inspect model.plan
+    s2deploy bench model.onnx model.py:Model
     """  # noqa: D301 - click reads \b as "do not wrap"
 
 
@@ -32,6 +34,7 @@ cli.add_command(validate)
 cli.add_command(build)
 cli.add_command(run)
 cli.add_command(inspect)
+cli.add_command(bench)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
+from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from typing import Any
 
 from s2deploy.errors import S2DeployError, TargetUnavailableError
@@ -118,6 +118,26 @@ class Device:
         self._do("cuEventRecord", event, c_void_p(first))
         self._do("cuStreamWaitEvent", c_void_p(then), event, c_uint(0))
         self._do("cuEventDestroy_v2", event)
+
+    def new_event(self) -> int:
+        """Returns an event that tells the time."""
+        event = c_void_p()
+        self._do("cuEventCreate", byref(event), c_uint(0))
+        return event.value or 0
+
+    def free_event(self, event: int) -> None:
+        """Frees an event."""
+        self._do("cuEventDestroy_v2", c_void_p(event))
+
+    def record(self, event: int, stream: int) -> None:
+        """Lets an event happen once the stream's work so far is over."""
+        self._do("cuEventRecord", c_void_p(event), c_void_p(stream))
+
+    def milliseconds(self, first: int, then: int) -> float:
+        """Returns the time from one event to another, both of which have happened."""
+        elapsed = c_float()
+        self._do("cuEventElapsedTime", byref(elapsed), c_void_p(first), c_void_p(then))
+        return float(elapsed.value)
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> int:
         """Returns a graph of the work that a function gives to a stream; it is not done meanwhile.

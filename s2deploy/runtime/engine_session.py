@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from s2deploy.errors import ArtifactError, UsageError
 from s2deploy.feeds import Feed
 from s2deploy.runtime import admission
 from s2deploy.runtime.device import Device
-from s2deploy.runtime.execution import Engine
+from s2deploy.runtime.execution import Engine, Execution
 from s2deploy.runtime.lanes import Lanes
 from s2deploy.runtime.library import Library
 from s2deploy.runtime.profiles import Profile, choose_profile, profiles_of
@@ -128,6 +129,16 @@ class EngineSession(Session):
         """
         return self._run(feed, None)
 
+    def timed(self, feed: Feed) -> tuple[Feed, float]:
+        """Runs like `run`, and also returns the milliseconds of the kernels by CUDA events, without the copies.
+
+        Raises:
+            UsageError: No optimization profile takes these shapes.
+            S2DeployError: TensorRT or CUDA failed, or the session is closed.
+        """
+        with self._execution(feed) as (execution, profile):
+            return execution.timed(profile, feed)
+
     def close(self) -> None:
         """Waits for the work under way and frees the engine; the session cannot be called afterwards."""
         self._end()
@@ -151,10 +162,16 @@ class EngineSession(Session):
         return outputs
 
     def _run(self, values: Mapping[str, Any], like: Any) -> dict[str, Any]:
+        with self._execution(values) as (execution, profile):
+            return execution.run(profile, values, like=like)
+
+    @contextmanager
+    def _execution(self, values: Mapping[str, Any]) -> Iterator[tuple[Execution, int]]:
+        """Yields what runs values of these shapes, and the profile."""
         shapes = {name: tuple(value.shape) for name, value in values.items()}
         profile = choose_profile(self._profiles, shapes)
         with self._device.active(), self._lanes.borrow() as lane:
-            return lane.execution(profile, shapes).run(profile, values, like=like)
+            yield lane.execution(profile, shapes), profile
 
 
 def _read(path: Path) -> bytes:

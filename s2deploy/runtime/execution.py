@@ -83,12 +83,25 @@ class Execution:
         self._prepared: tuple[int, dict[str, Shape]] | None = None
         self._buffers = {info.name: Buffer(self._device) for info in (*engine.inputs, *engine.outputs)}
         self._allocators: dict[str, Any] = {}
+        self._events: tuple[int, int] | None = None
         self._context = engine.engine.create_execution_context()
         if self._context is None:
             raise self._library.failed("cannot make an execution context")
         self._stream = self._device.new_stream()
 
-    def run(self, profile: int, values: Mapping[str, Any], *, like: Any) -> dict[str, Any]:
+    def timed(self, profile: int, values: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+        """Runs the engine on numpy arrays, and returns its outputs and the milliseconds of its kernels, without copies.
+
+        Raises:
+            S2DeployError: TensorRT or CUDA failed.
+        """
+        self._events = self._events or (self._device.new_event(), self._device.new_event())
+        outputs = self.run(profile, values, like=None, events=self._events)
+        return outputs, self._device.milliseconds(*self._events)
+
+    def run(
+        self, profile: int, values: Mapping[str, Any], *, like: Any, events: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """Runs the engine.
 
         Args:
@@ -96,6 +109,7 @@ class Execution:
             values: Contiguous numpy arrays, or torch tensors on the device.
             like: A torch tensor on the device, or None. The outputs are torch tensors on the device where there is
                 one, ordered after the work in torch's current stream; otherwise numpy arrays.
+            events: What to record on the stream before and after the kernels.
 
         Raises:
             S2DeployError: TensorRT or CUDA failed.
@@ -107,10 +121,16 @@ class Execution:
         for name, value in values.items():
             self._set_address(name, self._input(name, value))
         made = {info.name: self._output(info, like) for info in self._engine.outputs}
-        if self._graph:
+        if events is not None:
+            self._device.record(events[0], self._stream)
+        captured = bool(self._graph)
+        if captured:
             self._device.launch(self._graph, self._stream)
         else:
             self._enqueue()
+        if events is not None:
+            self._device.record(events[1], self._stream)
+        if not captured:
             self._capture()
         outputs = {info.name: self._take(info, made[info.name], like) for info in self._engine.outputs}
         if outer is None:
@@ -126,6 +146,8 @@ class Execution:
         finally:
             if self._graph:
                 self._device.free_graph(self._graph)
+            for event in self._events or ():
+                self._device.free_event(event)
             self._context = None
             self._allocators.clear()
             for buffer in self._buffers.values():

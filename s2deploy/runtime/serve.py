@@ -6,18 +6,13 @@ Commands come as lines of JSON on standard input, each is answered by one line o
 
 from __future__ import annotations
 
-import json
-import os
-import queue
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from s2deploy.artifacts import cannot_write
+from s2deploy.child_process import answering
 from s2deploy.errors import S2DeployError
 from s2deploy.feeds import Feed
 from s2deploy.runtime.exchange import read_arrays, write_arrays
@@ -30,10 +25,9 @@ def main(folder: str) -> None:
     Args:
         folder: The folder that arrays are exchanged in.
     """
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever native code prints belongs into the log
+    commands, answer_with = answering()
     session: OnnxSession | None = None
-    for command in _commands():
+    for command in commands:
         try:
             if "open" in command:
                 session = None  # the one before is freed first: two models may not fit into memory
@@ -42,37 +36,24 @@ def main(folder: str) -> None:
             else:
                 assert session is not None
                 outputs = session(read_arrays(Path(command["run"])))
-                write_arrays(_arrays(outputs), Path(command["into"]))
+                write_arrays(arrays_of(outputs), Path(command["into"]))
                 del outputs
                 answer = {}
         except OSError as error:
-            answer = _error(cannot_write(Path(folder), error))
+            answer = error_answer(cannot_write(Path(folder), error))
         except MemoryError as error:
-            answer = _error(S2DeployError(f"memory ran out: {error}", hint="lower the largest sizes of --input"))
+            answer = error_answer(S2DeployError(f"memory ran out: {error}", hint="lower the largest sizes of --input"))
         except S2DeployError as error:
-            answer = _error(error)
-        print(json.dumps(answer), file=answers, flush=True)
+            answer = error_answer(error)
+        answer_with(answer)
 
 
-def _commands() -> Iterator[dict[str, Any]]:
-    """Yields commands; a thread of its own reads them, to end this process with its parent also during a run."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield json.loads(lines.get())
-
-
-def _error(error: S2DeployError) -> dict[str, Any]:
+def error_answer(error: S2DeployError) -> dict[str, Any]:
+    """Returns an error as an answer to the parent."""
     return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
 
 
-def _arrays(outputs: dict[str, Any]) -> Feed:
+def arrays_of(outputs: dict[str, Any]) -> Feed:
     """Returns outputs as arrays: a sequence of tensors becomes one array each, an absent optional none.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable
 from itertools import count
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from s2deploy.artifacts import cannot_write
-from s2deploy.child_process import end, how_it_ended, last_words, start
+from s2deploy.child_process import ask, end, how_it_ended, last_words, start
 from s2deploy.errors import ArtifactError, S2DeployError, UsageError
 from s2deploy.feeds import Feed
 from s2deploy.runtime.exchange import read_arrays, write_arrays
@@ -89,16 +88,10 @@ class Worker:
     def _ask(self, command: dict[str, Any], doing: str, kind: type[S2DeployError]) -> None:
         process = self._process
         assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(command).encode() + b"\n")
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
+        answer = ask(process, command)
+        if answer is None:
             raise self._death(doing, kind)
-        error = json.loads(line).get("error")
+        error = answer.get("error")
         if error is not None:
             raise _ERRORS.get(error["type"], S2DeployError)(error["message"], hint=error["hint"])
 
