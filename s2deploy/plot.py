@@ -109,7 +109,9 @@ def bench_chart(result: BenchResult) -> str:
 
 def milliseconds(value: float) -> str:
     """Returns a time with three digits."""
-    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    return next(
+        (f"{value:.{digits}f}" for digits, least in enumerate((99.95, 9.995, 0.9995)) if value >= least), f"{value:.3f}"
+    )
 
 
 def _height(panel: Panel) -> float:

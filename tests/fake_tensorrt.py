@@ -126,6 +126,9 @@ class FakeDriver:
 
     def _cuEventDestroy_v2(self, event: int) -> None: ...
 
+    def _cuEventElapsedTime(self, milliseconds: Any, first: int, then: int) -> None:
+        milliseconds._obj.value = 1.5
+
     def _cuStreamBeginCapture_v2(self, stream: int, mode: int) -> None:
         self.recording = []
 

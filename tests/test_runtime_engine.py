@@ -235,3 +235,24 @@ def test_wrong_inputs_are_refused_before_anything_runs(write) -> None:
         session(X.astype(np.float64))
     with pytest.raises(UsageError, match="axis 1 has size 3, the model takes 4"):
         session(X[:, :3])
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_events_around_the_kernels_alone_tell_their_time(write, graphs: bool) -> None:
+    machine = Machine()
+    session = machine.load(write(), cuda_graphs=graphs)
+    for _ in range(3):
+        machine.driver.calls.clear()
+        outputs, milliseconds = session.timed({"x": X})
+        np.testing.assert_array_equal(outputs["y"], X + X)
+        assert milliseconds == 1.5
+        names = [call[0] for call in machine.driver.calls]
+        copied_in, copied_out = names.index("cuMemcpyHtoDAsync_v2"), names.index("cuMemcpyDtoHAsync_v2")
+        first, then = (index for index, name in enumerate(names) if name == "cuEventRecord")
+        assert copied_in < first < then < copied_out < names.index("cuStreamSynchronize")
+        assert names.index("cuStreamSynchronize") < names.index("cuEventElapsedTime")
+    if graphs:
+        assert first < names.index("cuGraphLaunch") < then
+    session.close()
+    assert machine.driver.count("cuEventDestroy_v2") == 2
+    assert machine.driver.memory == {}

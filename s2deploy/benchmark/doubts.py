@@ -14,6 +14,7 @@ _TAIL = 1.5
 _OTHERS_CORES = 0.1
 _STOLEN = 0.02
 _DRIFT = 0.1
+_MOST_LABELS = 3
 
 
 def doubts(
@@ -31,12 +32,12 @@ def doubts(
     wide = [entry.label for entry in measurements if entry.ratio.spread > _SPREAD]
     if wide:
         found.append(
-            f"the ratio of {', '.join(wide)} varies by more than {_SPREAD:.0%} within the run: "
+            f"the ratio of {_listed(wide)} varies by more than {_SPREAD:.0%} within the run: "
             "measure longer with --seconds"
         )
     tails = [entry.label for entry in measurements if entry.p90_ms > _TAIL * entry.median_ms]
     if tails:
-        found.append(f"every tenth call of {', '.join(tails)} takes more than {_TAIL} times the median")
+        found.append(f"every tenth call of {_listed(tails)} takes more than {_TAIL} times the median")
     change = drift([samples[entry.label].rounds for entry in measurements])
     if abs(change - 1) > _DRIFT:
         direction = "slower" if change > 1 else "faster"
@@ -45,6 +46,11 @@ def doubts(
             "for throttling, and measure again"
         )
     return (*found, *_machine(conditions, threads))
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = len(labels) - _MOST_LABELS
+    return ", ".join(labels[:_MOST_LABELS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _machine(conditions: Conditions, threads: int) -> list[str]:

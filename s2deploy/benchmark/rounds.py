@@ -15,6 +15,7 @@ from typing import Protocol
 _TURN_MS = 20.0
 _MOST_CALLS = 25
 _COLD_MS = 100.0
+_TRIED_CALLS = 3
 LEAST_ROUNDS = 5
 
 
@@ -86,7 +87,7 @@ def interleave(
         The samples, in the order of the candidates.
     """
     order = random.Random(seed)
-    plans = [_plan(candidate.turn(1, 1).ms[0]) for candidate in candidates]
+    plans = [_plan(min(candidate.turn(_TRIED_CALLS, 1).ms)) for candidate in candidates]
     samples = [Samples() for _ in candidates]
     started, done = clock(), 0
     while True:

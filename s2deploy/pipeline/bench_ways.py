@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ def check_numbers(threads: int, rounds: int | None, seconds: float | None, devic
         raise UsageError(f"there is no device {device!r}", hint="give --device cpu, cuda or cuda:1")
 
 
-def ways_of(artifacts: Sequence[AnyPath] | Mapping[str, AnyPath], *, compiled: bool, **options: Any) -> tuple[Way, ...]:
+def ways_of(
+    artifacts: Sequence[AnyPath] | Mapping[str, AnyPath], *, compiled: bool | Collection[str], **options: Any
+) -> tuple[Way, ...]:
     """Returns every way to run every artifact, with labels that tell them apart.
 
     Raises:
@@ -52,7 +54,7 @@ def ways_of(artifacts: Sequence[AnyPath] | Mapping[str, AnyPath], *, compiled: b
             raise UsageError(f"{name} is given {count} times", hint="name every artifact once")
     ways = []
     for label, artifact in named:
-        runners = runners_for(artifact, compiled=compiled)
+        runners = runners_for(artifact, compiled=compiled if isinstance(compiled, bool) else label in compiled)
         for runner in runners:
             _check_exists(artifact)
             full = f"{label} {runner}" if runner in IN_TORCH else label

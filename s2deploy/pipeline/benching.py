@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def bench(
     inputs: Sequence[str | TensorSpec] = (),
     value_ranges: Sequence[str] = (),
     baseline: str | None = None,
-    compiled: bool = False,
+    compiled: bool | Collection[str] = False,
     threads: int | None = None,
     device: str = "cpu",
     cuda_graphs: bool = False,
@@ -72,7 +72,7 @@ def bench(
             input names differ between artifacts, their order counts.
         value_ranges: ``NAME=LO..HI`` for inputs that need special values.
         baseline: The label or artifact that ratios refer to; the first unless given.
-        compiled: Whether PyTorch models also run through torch.compile.
+        compiled: Whether PyTorch models also run through torch.compile; or the labels of those that do.
         threads: Threads per operator, of PyTorch and onnxruntime; as many as there are cores unless given.
         device: ``cpu``, ``cuda`` or ``cuda:N`` for PyTorch and onnxruntime; plans run on the GPU of that number.
         cuda_graphs: Whether a plan's kernels are launched as one CUDA graph.

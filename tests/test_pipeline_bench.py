@@ -1,0 +1,235 @@
+"""`bench`: real artifacts in processes of their own, and what happens when one is missing, wrong or broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from small_models import make, save
+
+import s2deploy
+from s2deploy import pipeline
+from s2deploy.cli import cli
+from s2deploy.errors import InputSpecError, S2DeployError, UsageError
+from s2deploy.pipeline import bench_serve
+from s2deploy.pipeline.bench_process import CandidateProcess
+from s2deploy.pipeline.bench_runners import Way
+
+SHIFTS = Path(__file__).parent / "models" / "shifts.py"
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Path:
+    model = make("(float[batch,3] x) => (float[batch,3] y)", "y = Add(x, x)")
+    return save(model, tmp_path / "double.onnx", inputs='["x:batch=1..4..6,3"]')
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    model = make("(float[4,3] input) => (float[4,3] out)", "out = Mul(input, two)", {"two": np.array(2, np.float32)})
+    return save(model, tmp_path / "other.onnx")
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    model = make("(float[batch,3] x) => (float[batch,3] y)", "y = Mul(x, three)", {"three": np.array(3, np.float32)})
+    return save(model, tmp_path / "wrong.onnx")
+
+
+def test_files_are_measured_compared_and_drawn(double: Path, other: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "latency.svg"
+    result = pipeline.bench([double, other], rounds=3, threads=1, plot=plot)
+    assert result.passed
+    assert (result.baseline, result.rounds, result.threads) == ("double.onnx", 3, 1)
+    assert result.inputs == {"x": ("float32", (4, 3))}
+    first, second = result.measurements
+    assert (first.label, first.runner, first.agreement) == ("double.onnx", "onnxruntime", None)
+    assert first.backend.startswith("onnxruntime ")
+    assert (first.ratio.value, first.ratio.low, first.ratio.high) == (1.0, 1.0, 1.0)
+    assert second.agreement is not None
+    assert (second.agreement.passed, second.agreement.worst) == (True, 0.0)
+    assert second.ratio.value == pytest.approx(second.median_ms / first.median_ms)
+    for entry in result.measurements:
+        assert 0 < entry.least_ms <= entry.median_ms <= entry.p90_ms <= entry.p99_ms
+        assert entry.calls == 3 * 25
+        assert 10_000_000 < entry.before_bytes <= entry.peak_bytes
+        assert entry.device_ms is None
+    assert [stage.name for stage in result.stages] == ["open", "first", "measure"]
+    texts = [entry.text for entry in ElementTree.parse(plot).getroot().iter()]
+    assert {"double.onnx", "other.onnx"} <= set(texts)
+
+
+def test_a_wrong_graph_is_no_win(double: Path, wrong: Path) -> None:
+    result = pipeline.bench({"right": double, "faster": wrong}, rounds=1, threads=1)
+    assert not result.passed
+    agreement = result.measurements[1].agreement
+    assert agreement is not None
+    assert agreement.failed
+    assert agreement.worst == pytest.approx(0.5)
+    assert "output 'y'" in str(agreement.reason)
+
+
+def test_what_cannot_be_measured_is_reported_and_the_others_are_measured(double: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    two = save(make("(float[4,3] a, float[4,3] b) => (float[4,3] y)", "y = Add(a, b)"), tmp_path / "two.onnx")
+    result = pipeline.bench([double, broken, two], rounds=1, threads=1)
+    assert not result.passed
+    assert [entry.label for entry in result.measurements] == ["double.onnx"]
+    assert [failure.label for failure in result.failures] == ["broken.onnx", "two.onnx"]
+    assert "cannot load" in result.failures[0].message
+    assert "has 2 inputs" in result.failures[1].message
+    with pytest.raises(S2DeployError, match=r"broken\.onnx, the baseline, cannot be measured"):
+        pipeline.bench([double, broken], rounds=1, baseline="broken.onnx")
+
+
+def test_the_command_prints_a_table_and_its_exit_code_tells_what_came_out(double: Path, wrong: Path) -> None:
+    arguments = ["bench", str(double), str(wrong), "--rounds", "1", "--threads", "1"]
+    shown = CliRunner().invoke(cli, arguments)
+    assert shown.exit_code == 1
+    assert "✗ wrong.onnx computes something else: output 'y'" in shown.stdout
+    assert "Traceback" not in shown.output
+    good = CliRunner().invoke(cli, [*arguments[:2], *arguments[3:], "--input", "x:batch=1..2..5,3", "--json"])
+    assert good.exit_code == 0
+    document = json.loads(good.stdout)
+    assert document["inputs"] == {"x": ["float32", [2, 3]]}
+    assert {"median_ms", "p90_ms", "p99_ms", "ratio", "peak_bytes"} <= set(document["measurements"][0])
+    assert document["conditions"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"artifacts": []}, "nothing to measure"),
+        ({"artifacts": "double.onnx"}, "one text, not a list"),
+        ({"artifacts": ["missing.onnx"]}, "no such file"),
+        ({"artifacts": ["missing.py:Model"]}, "no such file"),
+        ({"twice": True}, "is given 2 times"),
+        ({"baseline": "another"}, "the baseline 'another' is not measured"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"seconds": 0.0}, "seconds must be above 0"),
+        ({"rounds": 1, "seconds": 1.0}, "both given"),
+        ({"device": "gpu"}, "there is no device 'gpu'"),
+        ({"plot": "latency.png"}, "is no .svg"),
+        ({"plot": "nowhere/latency.svg"}, "does not exist"),
+        ({"inputs": ["x:3"], "value_ranges": ["y=0..1"]}, "there is no input 'y'"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_starts(
+    double: Path, arguments: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: CandidateProcess) -> None:
+        pytest.fail("a process was started")
+
+    monkeypatch.setattr(CandidateProcess, "open", start)
+    given = [double, double] if arguments.pop("twice", False) else [double]
+    with pytest.raises(UsageError, match=words) as caught:
+        pipeline.bench(**{"artifacts": given, **arguments})  # type: ignore[arg-type]
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_inputs_nobody_declares_must_be_given(tmp_path: Path) -> None:
+    model = save(make("(float[n,3] x) => (float[n,3] y)", "y = Add(x, x)"), tmp_path / "open.onnx")
+    with pytest.raises(InputSpecError, match="no artifact says") as caught:
+        pipeline.bench([model], rounds=1)
+    assert '--input "x:' in str(caught.value.hint)
+    assert pipeline.bench([model], inputs=["x:2,3"], rounds=1, threads=1).inputs["x"] == ("float32", (2, 3))
+
+
+def test_floating_point_types_are_given_as_each_takes_them(double: Path, tmp_path: Path) -> None:
+    half = save(make("(float16[4,3] x) => (float16[4,3] y)", "y = Add(x, x)"), tmp_path / "half.onnx")
+    result = pipeline.bench([double, half], rounds=1, threads=1)
+    agreement = result.measurements[1].agreement
+    assert agreement is not None
+    assert agreement.passed
+    assert agreement.worst is not None
+    assert 0 < agreement.worst < 1e-3
+
+
+def test_value_ranges_keep_indices_inside(tmp_path: Path) -> None:
+    model = make("(int64[5] i) => (float[5,2] y)", "y = Gather(w, i)", {"w": np.ones((4, 2), np.float32)})
+    save(model, tmp_path / "gather.onnx")
+    result = pipeline.bench([tmp_path / "gather.onnx"], value_ranges=["i=3..3"], rounds=1, threads=1)
+    assert result.inputs == {"i": ("int64", (5,))}
+    with pytest.raises(S2DeployError, match="the baseline, cannot be measured"):
+        pipeline.bench([tmp_path / "gather.onnx"], value_ranges=["i=9..9"], rounds=1, threads=1)
+
+
+def test_eager_runs_as_the_user_runs_it_and_is_no_reference_where_it_overlaps(tmp_path: Path) -> None:
+    exported = tmp_path / "shift.onnx"
+    s2deploy.export(f"{SHIFTS}:Shift", exported, inputs=["x:2,4,9,8"])
+    result = pipeline.bench([exported, f"{SHIFTS}:Shift"], rounds=1, threads=1)
+    assert result.passed
+    ours, eager = result.measurements
+    assert eager.label == "shifts.py:Shift eager"
+    assert eager.backend.startswith("torch eager ")
+    assert ours.agreement is not None
+    assert ours.agreement.passed
+    assert eager.agreement is not None
+    assert eager.agreement.undefined
+    assert not eager.agreement.passed, "a forward overlapping copy smears on the processor"
+    assert ours.peak_bytes < eager.peak_bytes, "the process of an ONNX file imports no torch"
+
+
+def way(path: Path) -> Way:
+    return Way("x", str(path), "onnxruntime", 1)
+
+
+def test_a_process_that_dies_is_an_error_that_says_what_it_did(double: Path, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    with CandidateProcess(way(double), tmp_path / "scratch") as candidate:
+        candidate.open()
+        os.kill(candidate.pid, signal.SIGKILL)
+        with pytest.raises(S2DeployError, match=r"x: its process was killed.*while being measured") as caught:
+            candidate.turn(1, 0)
+        assert "in memory together" in str(caught.value.hint)
+
+
+def test_a_turn_is_over_when_no_thread_computes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spin() -> None:
+        while time.thread_time() < 0.05:
+            pass
+
+    monkeypatch.setattr(bench_serve, "_MOST_STILL_SECONDS", 60.0)
+    spinning = threading.Thread(target=spin)
+    spinning.start()
+    bench_serve.become_still()
+    assert not spinning.is_alive()
+
+
+def test_an_interrupt_ends_all_processes_and_leaves_nothing(double: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "made" / "latency.svg"
+    plot.parent.mkdir()
+    command = [sys.executable, "-m", "s2deploy", "bench", str(double), "--seconds", "60", "--plot", str(plot)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]
+    assert [line.split()[0] for line in lines] == ["open", "first"]
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert children
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert list(plot.parent.iterdir()) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_numbers_of_onnx_external_data_are_found(tmp_path: Path) -> None:
+    weights = np.ones((64, 64), np.float32)
+    model = make("(float[2,64] x) => (float[2,64] y)", "y = MatMul(x, w)", {"w": weights})
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    assert pipeline.bench([tmp_path / "m.onnx"], rounds=1, threads=1).passed
