@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +14,7 @@ import onnx_ir as ir
 import pytest
 from small_models import convolution, make, perceptron, weights
 
-from s2deploy.errors import UsageError
+from s2deploy.errors import ArtifactError, UsageError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision import Cost, Typed, typed
 from s2deploy.precision.emulation import emulated
@@ -165,6 +168,27 @@ def test_the_interface_and_the_batch_do_not_change_the_cost(precision: Precision
     (output,) = result.cost.outputs
     assert (0.99999 if precision is FP16 else 0.9999) < output.cosine < 1
     assert 0 < output.worst < (0.05 if precision is FP16 else 0.4)
+
+
+def test_weights_are_widened_when_they_are_read_and_not_kept() -> None:
+    result = of(make("(float[4,512] x) => (float[4,512] y)", "y = MatMul(x, w)", {"w": weights(512, 512)}))
+    tracemalloc.start()
+    wide = emulated(result.model)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 512 * 512
+    weight = wide.graph.initializers["w"].const_value
+    assert (weight.dtype, weight.numpy().dtype) == (ir.DataType.FLOAT, np.float32)
+
+
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ir, "save", full)
+    with pytest.raises(ArtifactError, match=r"cannot write temporary files to .*: No space left on device") as caught:
+        of(growing())
+    assert "TMPDIR" in str(caught.value.hint)
 
 
 def test_branches_are_rounded_too() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2deploy import onnx_file
-from s2deploy.errors import BuildError
+from s2deploy.errors import BuildError, ValidationError
 from s2deploy.precision.graph import is_heavy, some
+from s2deploy.precision.sessions import opened
 from s2deploy.specs import Precision
 
 if TYPE_CHECKING:
@@ -58,22 +56,16 @@ def check_loads(model: ir.Model, precision: Precision) -> None:
 
     Raises:
         BuildError: The graph is not valid.
+        ArtifactError: The folder for temporary files is full.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    with tempfile.TemporaryDirectory(prefix="s2deploy-typed-") as folder:
-        path = Path(folder) / "model.onnx"
-        onnx_file.write(model, path)
-        try:
-            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise BuildError(
-                f"the model is not valid once typed for {precision.value}: {error}",
-                hint=f"build it without --{precision.value}",
-            ) from error
+    try:
+        with opened(model):
+            pass
+    except ValidationError as error:
+        raise BuildError(
+            f"the model is not valid once typed for {precision.value}: {error.message}",
+            hint=f"build it without --{precision.value}",
+        ) from error
 
 
 def _stays_float(node: ir.Node, kept: Collection[str]) -> bool:

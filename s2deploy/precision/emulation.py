@@ -47,9 +47,8 @@ def emulated(typed: ir.Model) -> ir.Model:
                 _round(graph, None, value)
     for graph in model.graphs():
         for value in (*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)):
-            tensor = value.const_value
-            if tensor is not None and tensor.dtype in _sixteen_bits():
-                value.const_value = ir.Tensor(np.asarray(tensor.numpy()).astype(np.float32), name=value.name)
+            if value.const_value is not None and value.const_value.dtype in _sixteen_bits():
+                value.const_value = _widened(value.const_value)
             if value.dtype in _sixteen_bits() and not _rounds(value):
                 value.type = retyped(value.type, ir.DataType.FLOAT)
     return model
@@ -87,6 +86,16 @@ def _round(graph: ir.Graph, node: ir.Node | None, value: ir.Value) -> None:
         graph.insert_after(node, casts)
     else:
         graph.insert_before(graph[0], casts)
+
+
+def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """Returns a 16-bit weight as float32, made when it is read and not kept."""
+    import onnx_ir as ir
+
+    def widen() -> ir.TensorProtocol:
+        return ir.Tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)
+
+    return ir.LazyTensor(widen, dtype=ir.DataType.FLOAT, shape=ir.Shape(tensor.shape), name=tensor.name)
 
 
 def _widen_attributes(node: ir.Node) -> None:

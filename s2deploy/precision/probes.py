@@ -7,19 +7,15 @@ however many values are looked at.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2deploy import onnx_file
 from s2deploy.errors import ValidationError
 from s2deploy.feeds import Array, Feed
+from s2deploy.precision.sessions import HINT, opened
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,7 +50,7 @@ def run(model: ir.Model, feeds: Iterable[Feed], names: Sequence[str] = ()) -> It
     """
     outputs = [str(value.name) for value in model.graph.outputs]
     probed, asked = _probed(model, names)
-    with _session(probed) as session:
+    with opened(probed) as session:
         for feed in feeds:
             arrays = _run(session, outputs + asked, feed)
             numbers = [array.item() for array in arrays[len(outputs) :]]
@@ -94,7 +90,7 @@ def values_of(model: ir.Model, names: Sequence[str], feeds: Iterable[Feed]) -> I
     known = _by_name(probed)
     outputs = list(probed.graph.outputs)
     probed.graph.outputs.extend(known[name] for name in names if known[name] not in outputs)
-    with _session(probed) as session:
+    with opened(probed) as session:
         for feed in feeds:
             yield dict(zip(names, _run(session, names, feed), strict=True))
 
@@ -174,33 +170,10 @@ class _Probe:
         return value
 
 
-@contextmanager
-def _session(model: ir.Model) -> Iterator[Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # optimised, it would compute fewer and other values than the graph names
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    if hasattr(os, "sched_getaffinity"):  # onnxruntime counts the machine's cores, those withheld as well
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(prefix="s2deploy-cost-") as folder:
-        path = Path(folder) / "model.onnx"
-        onnx_file.write(model, path)
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ValidationError(f"onnxruntime cannot load the model: {error}", hint=_HINT) from error
-        yield session
-
-
 def _run(session: Any, names: Sequence[str], feed: Feed) -> list[Array]:
     wide = {value.name for value in session.get_inputs() if value.type == "tensor(float)"}
     feed = {name: array.astype(np.float32, copy=False) if name in wide else array for name, array in feed.items()}
     try:
         return list(session.run(list(names), feed))
     except Exception as error:
-        raise ValidationError(f"onnxruntime cannot run the model: {error}", hint=_HINT) from error
-
-
-_HINT = "the comparison with float32 runs on a CPU: check that onnxruntime runs the model at these sizes"
+        raise ValidationError(f"onnxruntime cannot run the model: {error}", hint=HINT) from error
