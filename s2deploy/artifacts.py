@@ -1,19 +1,28 @@
-"""Files on disk: outputs checked before the work starts, written whole or not at all, and their digests."""
+"""Files on disk: outputs checked before the work starts, written whole or not at all, and their digests.
+
+Work goes to a hidden folder beside the output, which its process holds locked. What a killed process has left is
+therefore known by its lock being free, and removed by the next one that writes the same output. Files that belong
+together take their place under a lock of the folder they go to, so that two processes never mix theirs.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from s2deploy.errors import ArtifactError, UsageError
 
 _staging: set[Path] = set()
+_SUFFIX = ".s2deploy"
+_YOUNG_SECONDS = 60.0
 
 
 def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int = 0) -> None:
@@ -59,11 +68,14 @@ def scratch(output: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: The folder cannot be made.
     """
+    prefix = f".{output.name}."
     with _translated(output):
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        _remove_abandoned(output.parent, prefix)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=output.parent))
     _staging.add(folder)
     try:
-        yield folder
+        with _locked(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _staging.discard(folder)
@@ -84,8 +96,9 @@ def staged(output: Path) -> Iterator[Path]:
         written = sorted(folder.iterdir(), key=lambda path: path.name == output.name)
         for file in written:
             _flush(file)
-        for file in written:
-            file.replace(output.parent / file.name)
+        with _locked(output.parent):
+            for file in written:
+                file.replace(output.parent / file.name)
 
 
 def discard_staged() -> None:
@@ -110,6 +123,39 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Removes the folders that killed processes have left; a young one may not have been locked yet."""
+    for folder in parent.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _YOUNG_SECONDS:
+                with _locked(folder, wait=False) as ours:
+                    if ours:
+                        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Locks a folder against other processes that lock it, and yields whether that was possible.
+
+    Network disks and Windows know no such locks, so nothing is kept apart there.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            ours = True
+        except OSError:
+            ours = False
+        yield ours
+    finally:
+        os.close(descriptor)
+
+
 def _flush(path: Path) -> None:
     """Brings a file to the disk and gives it the permissions an ordinary new file would have."""
     umask = os.umask(0)
@@ -129,7 +175,9 @@ def _translated(output: Path) -> Iterator[None]:
 
 def cannot_write(output: Path, error: OSError) -> ArtifactError:
     """Returns what an error of the system means for a file that should be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # numpy tells of a write that fell short by its counts alone
+    short = error.errno is None and "requested and" in str(error)
+    if short or error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ArtifactError(
             f"cannot write {output}: the disk is full", hint="free some space or write to another disk"
         )

@@ -61,12 +61,13 @@ class Guarded:
         type(self)._calls.append([f"{type(self).__name__}.{call}", *map(str, arguments)])
 
 
-def make(version: str, stubborn: tuple[str, ...] = ()) -> types.ModuleType:
+def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") -> types.ModuleType:
     """Returns the module.
 
     Args:
         version: Which TensorRT: a key of the API file.
         stubborn: Layers whose kernels compute in float32 whatever they were asked.
+        entry: What a build adds to the timing cache.
     """
     api = json.loads(API.read_text(encoding="utf-8"))[version]
     module = types.ModuleType("tensorrt")
@@ -255,7 +256,7 @@ def make(version: str, stubborn: tuple[str, ...] = ()) -> types.ModuleType:
             return IOptimizationProfile()
 
         def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes:
-            config._cache._entries.add("measured")
+            config._cache._entries.add(entry)
             return json.dumps(_inspection(network, version, stubborn)).encode()
 
     @guarded

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +109,43 @@ def test_a_process_that_cannot_unwind_can_still_discard_its_files(tmp_path: Path
         path.parent.mkdir()
         path.write_bytes(b"whole")
     assert artifacts._staging == set()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_work_on_is_not(tmp_path: Path) -> None:
+    output = tmp_path / "model[1].onnx"
+    left, young, foreign = (
+        tmp_path / f".{name}.s2deploy" for name in ("model[1].onnx.1", "model[1].onnx.2", "m.onnx.3")
+    )
+    for folder in (left, young, foreign):
+        folder.mkdir()
+    with staged(output) as path:
+        for folder in (left, foreign, path.parent):
+            os.utime(folder, (0, 0))
+        with staged(output) as other:
+            assert set(tmp_path.iterdir()) == {young, foreign, path.parent, other.parent}
+
+
+def test_files_take_their_place_one_process_at_a_time(tmp_path: Path) -> None:
+    output = tmp_path / "model.onnx"
+
+    def write() -> None:
+        with staged(output) as path:
+            path.write_bytes(b"model")
+
+    writer = threading.Thread(target=write)
+    with artifacts._locked(tmp_path) as ours:
+        assert ours
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert not output.exists()
+    writer.join(10)
+    assert output.read_bytes() == b"model"
+
+
+def test_a_write_of_numpy_that_fell_short_means_a_full_disk(tmp_path: Path) -> None:
+    error = artifacts.cannot_write(tmp_path / "model.onnx", OSError("786432 requested and 321973 written"))
+    assert error.message.endswith("the disk is full")
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

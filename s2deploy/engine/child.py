@@ -44,6 +44,7 @@ def main(folder: str) -> None:
     try:
         answer = build(request)
     except (Exception, SystemExit) as error:  # whatever it is, the parent puts it into words
+        Path(request.plan).unlink(missing_ok=True)  # half a plan may be what fills the disk, and the answer needs room
         answer = Answer(error=f"{type(error).__name__}: {error}")
     Path(folder, ANSWER).write_text(answer.to_json(), encoding="utf-8")
 
