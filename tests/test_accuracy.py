@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from s2deploy.accuracy import Comparison, LazyFeed, Side, compare, judge, judge_output, lazy_feeds, record
+from s2deploy.accuracy import Arithmetic, Comparison, LazyFeed, Side, compare, judge, judge_output, lazy_feeds, record
 from s2deploy.errors import S2DeployError, ValidationError
 from s2deploy.feeds import Feed
 from s2deploy.specs import Tolerance, parse_inputs
@@ -268,9 +268,30 @@ def test_the_same_arithmetic_may_differ_by_rounding_only(dtype: type, difference
     reference = np.ones(4, dtype)
     candidate = (reference + dtype(difference)).astype(dtype)
     usual = judge_output("y", reference, candidate, Tolerance())
-    strict = judge_output("y", reference, candidate, Tolerance(), same_arithmetic=True)
+    strict = judge_output("y", reference, candidate, Tolerance(), arithmetic=Arithmetic.SAME)
     assert (usual.passed, strict.passed) == (True, passed)
     assert not strict.identical
+
+
+@pytest.mark.parametrize(
+    ("dtype", "difference", "passed"),
+    [
+        (np.float64, 1e-10, True),
+        (np.float64, 1e-9, False),
+        (np.float32, 1.9e-5, True),
+        (np.float32, 2.2e-5, False),
+        (np.float16, 3e-3, True),
+        (np.float16, 5e-3, False),
+        (np.int64, 1, False),
+    ],
+)
+def test_reordered_sums_may_differ_by_a_share_of_the_largest_value(
+    dtype: type, difference: float, passed: bool
+) -> None:
+    reference = np.array([0, 1], dtype)
+    candidate = reference + np.array([difference, 0], dtype)
+    result = judge_output("y", reference, candidate, Tolerance(), arithmetic=Arithmetic.REORDERED)
+    assert result.passed == passed
 
 
 def test_identical_means_every_bit() -> None:

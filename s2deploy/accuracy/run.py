@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from s2deploy.accuracy.comparison import Comparison, FeedComparison
-from s2deploy.accuracy.judge import judge_output
+from s2deploy.accuracy.judge import Arithmetic, judge_output
 from s2deploy.errors import S2DeployError, ValidationError
 from s2deploy.feeds import Array, Feed, interesting_sizes, random_feed
 from s2deploy.specs import TensorSpec, Tolerance
@@ -92,7 +92,7 @@ def compare(
     candidate: Side,
     tolerance: Tolerance | None = None,
     *,
-    same_arithmetic: bool = False,
+    arithmetic: Arithmetic = Arithmetic.OTHER,
     on_feed: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Compares a side with the reference over all feeds.
@@ -102,7 +102,7 @@ def compare(
             has run before.
         candidate: The side that is judged.
         tolerance: When an output passes; `Tolerance()` unless given.
-        same_arithmetic: Whether both sides compute the same, so that they may differ by rounding at most.
+        arithmetic: How the arithmetic of the two sides is related.
         on_feed: Called with each feed's label before it runs.
 
     Raises:
@@ -113,7 +113,7 @@ def compare(
     def judge(recording: Recording) -> FeedComparison:
         if on_feed is not None:
             on_feed(recording.feed.label)
-        return _compare_feed(recording, candidate, tolerance, same_arithmetic)
+        return _compare_feed(recording, candidate, tolerance, arithmetic)
 
     results = tuple(map(judge, recordings))  # a loop would keep the outputs before until there are others
     if not results:
@@ -121,7 +121,9 @@ def compare(
     return Comparison(tolerance, results)
 
 
-def _compare_feed(recording: Recording, candidate: Side, tolerance: Tolerance, same_arithmetic: bool) -> FeedComparison:
+def _compare_feed(
+    recording: Recording, candidate: Side, tolerance: Tolerance, arithmetic: Arithmetic
+) -> FeedComparison:
     from polygraphy.comparator import Comparator
     from polygraphy.logger import G_LOGGER
 
@@ -138,8 +140,7 @@ def _compare_feed(recording: Recording, candidate: Side, tolerance: Tolerance, s
         left, right = dict(expected.items()), dict(found.items())
         names = dict.fromkeys([*left, *right])
         outputs = tuple(
-            judge_output(name, left.get(name), right.get(name), tolerance, same_arithmetic=same_arithmetic)
-            for name in names
+            judge_output(name, left.get(name), right.get(name), tolerance, arithmetic=arithmetic) for name in names
         )
         # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,
         # which takes seconds and several times the memory of a large output.

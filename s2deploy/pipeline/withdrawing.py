@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from s2deploy.accuracy import Comparison
 from s2deploy.errors import RewriteError, S2DeployError
-from s2deploy.rewrite import Change, Changes, RewriteReport, Withdrawal, clean_up, rewrite
+from s2deploy.rewrite import REORDERING, Change, Changes, RewriteReport, Withdrawal, clean_up, rewrite
 from s2deploy.specs import Dim
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Attempt:
         """Whether nothing speaks against it."""
         good = self.comparison is None or self.comparison.passed
         return good and self.broke is None and self.refused is None
+
+    @property
+    def is_reordered(self) -> bool:
+        """Whether a change put sums in another order."""
+        return any(change.part and change.pass_name in REORDERING for change in self.made)
 
 
 def attempt(

@@ -128,7 +128,7 @@ def _withdraw(
 def _proven(done: Attempt, path: Path, proof: Proof, stage: Stage) -> Attempt:
     proof.run_original(stage)
     try:
-        comparison: Comparison = proof.compare(path, stage)
+        comparison: Comparison = proof.compare(path, stage, reordered=done.is_reordered)
     except S2DeployError as error:
         return replace(done, refused=error)
     return replace(done, comparison=comparison)

@@ -21,14 +21,17 @@ from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.multiples import factored, part_of
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
+from s2deploy.rewrite.reductions_stacked import unstack_reductions
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
 from s2deploy.rewrite.rules import SCATTERS
 from s2deploy.rewrite.scatter_reductions import expand_reductions
+from s2deploy.rewrite.views_merged import merge_views
 from s2deploy.specs import Dim
 
 __all__ = [
     "DEFAULT_PASSES",
+    "REORDERING",
     "Change",
     "Changes",
     "Refusal",
@@ -143,6 +146,20 @@ def reduce(model: ir.Model, context: Context) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
+def unstack(model: ir.Model, context: Context) -> None:
+    """Turns reductions over stacked axes into arithmetic on what is stacked; see `reductions_stacked.py`."""
+    done, refused = unstack_reductions(model.graph, context.ranges, context.sizes, context.allow)
+    context.report.rewrites += done
+    context.report.refusals += refused
+    common.RemoveUnusedNodesPass()(model)
+
+
+def merge(model: ir.Model, context: Context) -> None:
+    """Merges views that undo each other, and reductions with the views in front of them; see `views_merged.py`."""
+    context.report.rewrites += merge_views(model.graph, context.ranges, context.allow)
+    common.RemoveUnusedNodesPass()(model)
+
+
 def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     if context.allow("unused nodes"):
@@ -155,7 +172,9 @@ def clean_up(model: ir.Model, context: Context) -> None:
         common.RemoveUnusedNodesPass()(model)
 
 
-DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
+DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up, unstack, merge, clean_up)
+REORDERING = frozenset({unstack.__name__})
+"""Passes that put sums in another order; all others compute the same numbers in the same way."""
 
 
 def rewrite(

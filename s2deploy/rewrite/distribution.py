@@ -1,0 +1,169 @@
+"""A tensor taken apart along an axis, down to the tensors that a Concat has joined along it.
+
+Elementwise operators are applied to the pieces one by one, views and transposes of the whole become views and
+transposes of the pieces, and operands that are the same for all pieces stay as they are. What is small and not joined,
+such as the weights of a weighted sum, is split.
+
+Refuses (raises `ObstacleError` with the reason) where a large operand would have to be split, which costs what the
+Concat costs, or where two operands are joined at different positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.elementwise import ELEMENTWISE, VIEWS
+from s2deploy.rewrite.expressions import elements
+from s2deploy.rewrite.rules_movement import int_attribute, ints_attribute
+from s2deploy.rewrite.shapes import Shapes
+from s2deploy.rewrite.terms import Leaf, Term, applied, joined, part, permuted, viewed
+from s2deploy.rewrite.views import own_axis
+
+_DEEPEST = 64
+_SMALL_SHARE = 4
+
+
+class ObstacleError(Exception):
+    """A tensor cannot be taken apart; the message says why."""
+
+
+class Distribution:
+    """Takes the input of one reduction apart.
+
+    Args:
+        shapes: The shapes of the graph's values.
+        sizes: Typical sizes of named dimensions.
+        whole: The input.
+
+    Attributes:
+        nodes: The nodes that are not needed for the pieces.
+    """
+
+    def __init__(self, shapes: Shapes, sizes: Mapping[str, int], whole: ir.Value) -> None:
+        self._shapes, self._sizes, self._whole = shapes, sizes, whole
+        self._pieces: dict[tuple[ir.Value, int], Shape | None] = {}
+        self.nodes: set[ir.Node] = set()
+
+    def pieces(self, value: ir.Value, axis: int, depth: int = 0) -> Shape | None:
+        """Returns the sizes of the pieces that a value is joined of along an axis, None where it is not."""
+        key = (value, axis)
+        if key not in self._pieces:
+            self._pieces[key] = None if depth > _DEEPEST else self._found(value, axis, depth + 1)
+        return self._pieces[key]
+
+    def _found(self, value: ir.Value, axis: int, depth: int) -> Shape | None:
+        node, shape = value.producer(), self._shapes.known_shape(value)
+        if node is None or shape is None or node.domain != "" or value.graph is not self._shapes.graph:
+            return None
+        known = [None if one is None else self._shapes.known_shape(one) for one in node.inputs]
+        if not known or known[0] is None:
+            return None
+        data = node.inputs[0]
+        assert data is not None
+        if node.op_type == "Concat":
+            if any(one is None for one in known):
+                return None
+            if int_attribute(node, "axis", 0) % len(shape) == axis:
+                return tuple(one[axis] for one in known if one is not None)
+            found = [self.pieces(one, axis, depth) for one in node.inputs if one is not None]
+            return found[0] if all(one == found[0] for one in found) else None
+        if node.op_type in VIEWS:
+            inner = own_axis(known[0], shape, axis)
+            return None if inner is None else self.pieces(data, inner, depth)
+        if node.op_type == "Transpose":
+            return self.pieces(data, _perm(node, len(shape))[axis], depth)
+        if node.op_type in ELEMENTWISE:
+            for one, inner_shape in zip(node.inputs, known, strict=True):
+                own = axis - len(shape) + len(inner_shape or ())
+                if one is not None and inner_shape is not None and own >= 0 and inner_shape[own] != 1:
+                    pieces = self.pieces(one, own, depth)
+                    if pieces is not None:
+                        return pieces
+        return None
+
+    def piece(self, value: ir.Value, axis: int, index: int, sizes: Shape) -> Term:
+        """Returns one piece of a value, or all of it where it is broadcast along the axis.
+
+        Args:
+            value: The value.
+            axis: The axis, negative where the value has none because it is broadcast.
+            index: Which piece.
+            sizes: The sizes of all pieces.
+
+        Raises:
+            ObstacleError: See there.
+        """
+        whole = self.whole(value)
+        shape = whole.shape
+        if axis < 0 or shape[axis] == 1:
+            return whole
+        found, node = self.pieces(value, axis), value.producer()
+        if found is None or node is None:
+            if elements(shape, self._sizes) * _SMALL_SHARE > elements(self._shapes.shape(self._whole), self._sizes):
+                raise ObstacleError(f"{value.name} is large and no stack itself")
+            return part(whole, axis, index, sizes)
+        if found != sizes:
+            raise ObstacleError("its operands are joined at different positions")
+        self.nodes.add(node)
+        data = node.inputs[0]
+        assert data is not None
+        if node.op_type == "Concat":
+            if int_attribute(node, "axis", 0) % len(shape) == axis:
+                return self.whole(node.inputs[index])
+            rest = [self.piece(one, axis, index, sizes) for one in node.inputs if one is not None]
+            return joined(int_attribute(node, "axis", 0) % len(shape), rest)
+        if node.op_type in VIEWS:
+            inner = own_axis(self._shapes.shape(data), shape, axis)
+            assert inner is not None
+            return viewed(self.piece(data, inner, index, sizes), (*shape[:axis], sizes[index], *shape[axis + 1 :]))
+        if node.op_type == "Transpose":
+            perm = _perm(node, len(shape))
+            return permuted(self.piece(data, perm[axis], index, sizes), perm)
+        return self._elementwise(node, whole, axis, index, sizes)
+
+    def _elementwise(self, node: ir.Node, whole: Term, axis: int, index: int, sizes: Shape) -> Term:
+        operands: list[Term | None] = []
+        for one in node.inputs:
+            if one is None:
+                operands.append(None)
+                continue
+            own = axis - len(whole.shape) + len(self.whole(one).shape)
+            operands.append(self.piece(one, own, index, sizes))
+        found = applied(node.op_type, operands, whole.dtype, node)
+        if found is None:
+            raise ObstacleError("how its operands are broadcast is not known")
+        return found
+
+    def whole(self, value: ir.Value | None) -> Term:
+        """Returns all of a value.
+
+        Raises:
+            ObstacleError: Its shape or type is not known.
+        """
+        term = None if value is None else term_of(self._shapes, value)
+        if term is None:
+            raise ObstacleError("the shape or type of an operand is not known")
+        return term
+
+
+def term_of(shapes: Shapes, value: ir.Value) -> Term | None:
+    """Returns a value as a term, the views that lead to it seen through; None where its shape or type is not known."""
+    shape, source = shapes.known_shape(value), value
+    if shape is None or value.dtype is None:
+        return None
+    while True:
+        node = source.producer()
+        if node is None or node.domain != "" or node.op_type not in VIEWS or node.graph is not shapes.graph:
+            break
+        data = node.inputs[0]
+        if data is None or shapes.known_shape(data) is None or data.dtype is None:
+            break
+        source = data
+    return viewed(Leaf(source, shapes.shape(source), value.dtype), shape)
+
+
+def _perm(node: ir.Node, rank: int) -> tuple[int, ...]:
+    return ints_attribute(node, "perm") or tuple(reversed(range(rank)))
