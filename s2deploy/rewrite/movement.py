@@ -160,7 +160,8 @@ class _Composition:
             return
         if not scatters and len(cone) == 1 and not self._is_copy(node, value):
             return
-        old = self._cost_of_nodes(cone)
+        # What leads to a Split stays for its other outputs.
+        old = self._cost_of_nodes(cone) / sum(map(self._facts.is_read, node.outputs))
         try:
             found = self._expression(value)
             new = self._cost_of(found)

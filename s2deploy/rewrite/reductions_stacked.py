@@ -174,10 +174,10 @@ def _replace(family: Sequence[_Match], lowering: TermLowering, refusals: list[Re
         except CannotLowerError as refusal:
             refusals.append(_refusal(last, str(refusal)))
             continue
-        lowering.substitute(match.reduction.output, new, last)
         source = last.metadata_props.get("s2deploy.source")
-        name = match.reduction.output.name or new.name or ""
+        name = match.reduction.output.name or ""
         done.append(Rewrite(name, dict(before), dict(Counter(lowering.added[count:])), source))
+        lowering.substitute(match.reduction.output, new, last)
         before = Counter()
     return done
 

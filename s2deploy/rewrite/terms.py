@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Coord
-from s2deploy.rewrite.views import broadcast, reduced_axes, seen_from, without
+from s2deploy.rewrite.views import broadcast, reduced_axes, seen_from, size_of, without
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,20 @@ def viewed(of: Term, shape: Shape) -> Term:
     """Returns a tensor in another shape."""
     if isinstance(of, View):
         return viewed(of.of, shape)
-    return of if of.shape == shape else View(of, shape, of.dtype)
+    if of.shape == shape:
+        return of
+    return (_part_of_view(of, shape) if isinstance(of, Part) else None) or View(of, shape, of.dtype)
+
+
+def _part_of_view(of: Part, shape: Shape) -> Term | None:
+    """Returns a piece of size 1 in another shape as a piece of the whole in another shape, so that one view does."""
+    if any(size != 1 for size in of.sizes):
+        return None
+    before = size_of(of.shape[: of.axis])
+    for axis, size in enumerate(shape):
+        if size == 1 and size_of(shape[:axis]) == before:
+            return part(viewed(of.of, (*shape[:axis], len(of.sizes), *shape[axis + 1 :])), axis, of.index, of.sizes)
+    return None
 
 
 def permuted(of: Term, perm: Sequence[int]) -> Term:

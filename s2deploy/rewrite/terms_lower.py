@@ -11,9 +11,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from s2deploy.rewrite.constants import Array
 from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.elementwise import VIEWS
-from s2deploy.rewrite.expressions import Concat, Expression, Reshape, Source, Squeeze, Transpose, Unsqueeze, elements
+from s2deploy.rewrite.expressions import (
+    Concat,
+    Expression,
+    Reshape,
+    Slice,
+    Source,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+    Window,
+    elements,
+)
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.shapes import Shapes
@@ -67,34 +80,30 @@ class TermLowering:
             return self._add(node, before, [term.shape], term.dtype)[0]
         if isinstance(term, Reduced):
             return self._reduced(term, before, term.shape)
+        constant = _constant(term)
+        if constant is not None:
+            return self._movement.constant(constant)
         if isinstance(term, Part):
             return self._part(term, before)
         if isinstance(term, View) and isinstance(term.of, Reduced) and term.shape == _kept(term.of):
             return self._reduced(term.of, before, term.shape)
-        assert not isinstance(term, Leaf)
-        values = [self.lower(one, before) for one in operands_of(term)]
-        sources = [Source(value, one.shape) for value, one in zip(values, operands_of(term), strict=True)]
         count = len(self._movement.added)
-        found = self._movement.lower(self._expression(term, sources), term.dtype, before)
+        found = self._movement.lower(self._moved(term, before), term.dtype, before)
         self.added += [node.op_type for node in self._movement.added[count:]]
         return found
 
-    def _expression(self, term: View | Permuted | Joined, sources: Sequence[Source]) -> Expression:
+    def _moved(self, term: Term, before: ir.Node) -> Expression:
+        """Returns a term as movement of values that exist by then."""
         if isinstance(term, Joined):
-            return Concat(term.axis, tuple(sources), term.shape)
-        source = sources[0]
+            return Concat(term.axis, tuple(self._moved(one, before) for one in term.parts), term.shape)
         if isinstance(term, Permuted):
-            return Transpose(source, term.perm, term.shape)
-        if trimmed(source.shape) == trimmed(term.shape):
-            if len(term.shape) < len(source.shape):
-                dropped = _extra_ones(source.shape, term.shape)
-                if dropped is not None:
-                    return Squeeze(source, dropped, term.shape)
-            else:
-                new = _extra_ones(term.shape, source.shape)
-                if new is not None:
-                    return Unsqueeze(source, new, term.shape)
-        return Reshape(source, term.shape)
+            return Transpose(self._moved(term.of, before), term.perm, term.shape)
+        if not isinstance(term, View):
+            return Source(self.lower(term, before), term.shape)
+        if isinstance(term.of, Part) and _constant(term.of) is None:
+            # As movement that is composed it would be written so, if it were not yet.
+            return _view(_slice(term.of, self._moved(term.of.of, before)), term.shape)
+        return _view(self._moved(term.of, before), term.shape)
 
     def _reduced(self, term: Reduced, before: ir.Node, shape: Shape) -> ir.Value:
         inputs: list[ir.Value | None] = [self.lower(term.of, before)]
@@ -161,6 +170,40 @@ def node_cost(node: ir.Node, shapes: Shapes, sizes: Mapping[str, int]) -> float:
 def _kept(term: Reduced) -> Shape:
     """Returns the shape of a reduction whose axes are kept as axes of size 1."""
     return tuple(1 if axis in term.axes else size for axis, size in enumerate(term.of.shape))
+
+
+def _constant(term: Term) -> Array | None:
+    """Returns a piece or view of a constant, None for any other term."""
+    if isinstance(term, Leaf):
+        tensor = None if term.value.is_graph_input() else term.value.const_value
+        return None if tensor is None else tensor.numpy()
+    if isinstance(term, View) and all(isinstance(size, int) for size in term.shape):
+        array = _constant(term.of)
+        return None if array is None else array.reshape([size for size in term.shape if isinstance(size, int)])
+    if isinstance(term, Part) and all(isinstance(size, int) for size in term.sizes):
+        array, ends = _constant(term.of), np.cumsum([0, *(size for size in term.sizes if isinstance(size, int))])
+        return None if array is None else array.take(range(ends[term.index], ends[term.index + 1]), term.axis)
+    return None
+
+
+def _slice(term: Part, whole: Expression) -> Expression:
+    start: Coord = 0
+    for size in term.sizes[: term.index]:
+        start = start + size
+    return Slice(whole, (Window(term.axis, start, term.sizes[term.index], 1),), term.shape)
+
+
+def _view(of: Expression, shape: Shape) -> Expression:
+    if trimmed(of.shape) == trimmed(shape):
+        if len(shape) < len(of.shape):
+            dropped = _extra_ones(of.shape, shape)
+            if dropped is not None:
+                return Squeeze(of, dropped, shape)
+        else:
+            new = _extra_ones(shape, of.shape)
+            if new is not None:
+                return Unsqueeze(of, new, shape)
+    return Reshape(of, shape)
 
 
 def _extra_ones(longer: Shape, shorter: Shape) -> tuple[int, ...] | None:

@@ -104,6 +104,14 @@ def trimmed(shape: Sequence[Coord]) -> Shape:
     return tuple(size for size in shape if size != 1)
 
 
+def size_of(shape: Sequence[Coord]) -> Coord:
+    """Returns the number of elements of a shape."""
+    total: Coord = 1
+    for size in shape:
+        total = total * size
+    return total
+
+
 def broadcast(shapes: Sequence[Shape]) -> Shape | None:
     """Returns the shape that operands are broadcast to, None where that is not known."""
     rank = max((len(shape) for shape in shapes), default=0)
