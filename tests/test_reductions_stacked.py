@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from rewriting import close, op_types, rewritten
+from rewriting import check, op_types, rewritten
 from small_models import make, weights
 
 from s2deploy.rewrite import rewrite
@@ -101,7 +101,7 @@ def model(name: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("name", BECOME)
 def test_becomes_arithmetic(name: str) -> None:
-    result, report = close(model(name), *SIZES, ranges=N)
+    result, report = check(model(name), *SIZES, ranges=N)
     assert "Concat" not in op_types(result)
     expected = BECOME[name][2]
     assert {op_type: op_types(result)[op_type] for op_type in expected} == expected
@@ -110,7 +110,7 @@ def test_becomes_arithmetic(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(BECOME.keys() - {"through reshapes"}))  # onnxruntime refuses 0 x 3 x -1
 def test_an_empty_batch_stays_empty(name: str) -> None:
-    close(model(name), {"N": 0}, ranges=N)
+    check(model(name), {"N": 0}, ranges=N)
 
 
 @pytest.mark.parametrize("dtype", ["float", "double", "int32", "int64"])
@@ -119,7 +119,7 @@ def test_integers_are_exact_and_doubles_closer(name: str, dtype: str) -> None:
     signature, body, _ = BECOME[name]
     given = {**OTHERS, **SHAPES, **MORE}
     arrays = {key: array for key, array in given.items() if f"{key})" in body}
-    result, _ = close(make(signature.replace("float", dtype), body, arrays), *SIZES, ranges=N)
+    result, _ = check(make(signature.replace("float", dtype), body, arrays), *SIZES, ranges=N)
     assert "Concat" not in op_types(result)
 
 
@@ -131,7 +131,7 @@ def test_every_opset_has_its_form(opset: int) -> None:
     body = f"{views} s = Concat<axis = 1>(u0, u1) p = Mul(s, w) y = {largest}"
     given = {"one": np.array([1]), "two": np.array([1, 2])}
     signature = f"({inputs(2)}, float[N,2,1,1] w) => (float[N,1,1,5] y)"
-    result, _ = close(
+    result, _ = check(
         make(signature, body, {k: a for k, a in given.items() if f"{k})" in body}, opset=opset), *SIZES, ranges=N
     )
     assert {op: op_types(result)[op] for op in ("Concat", "Split", "ReduceMax")} == {
@@ -179,7 +179,7 @@ STAY = {
 def test_stays(name: str) -> None:
     signature, body, reason = STAY[name]
     original = make(signature, body, {key: array for key, array in OTHERS.items() if f"{key})" in body})
-    result, report = close(original, *SIZES[1:3], ranges=N)
+    result, report = check(original, *SIZES[1:3], ranges=N)
     assert "Concat" in op_types(result)
     assert [refusal.reason for refusal in report.refusals] == [reason]
 
@@ -195,7 +195,7 @@ def test_one_stack_stays_for_all_or_goes_for_all() -> None:
     signature, body, _ = BECOME["two readers of one stack"]
     body += " q = Mul(w, w) v = Add(s, q) r = Exp(v)"
     original = make(signature.replace("z)", "z, float[N,2,6,5] r)"), body, {key: OTHERS[key] for key in ("at", "one")})
-    result, report = close(original, *SIZES[1:3], ranges=N)
+    result, report = check(original, *SIZES[1:3], ranges=N)
     assert "Concat" in op_types(result)
     assert len(report.refusals) == 2
 
@@ -206,7 +206,7 @@ def test_a_stack_that_a_body_reads_stays() -> None:
         "else_branch = e () => (float[N,2,6,5] b) { b = Neg(s) }>"
     )
     original = make(f"({inputs(2)}, bool c) => (float[N,6,5] y, float[N,2,6,5] z)", body, AT)
-    result, report = close(original, {"N": 2}, ranges=N)
+    result, report = check(original, {"N": 2}, ranges=N)
     assert "Concat" in op_types(result)
     assert [refusal.op_type for refusal in report.refusals] == ["ReduceSum"]
 
@@ -229,7 +229,7 @@ def test_weights_that_are_constants_become_several(shape: tuple[int, ...]) -> No
         stack(2) + "p = Mul(s, w) y = ReduceSum<keepdims = 0>(p, one)",
         {**AT, "w": weights(*shape)},
     )
-    result, _ = close(original, *SIZES, ranges=N)
+    result, _ = check(original, *SIZES, ranges=N)
     assert op_types(result) == {"Mul": 2, "Add": 1}
 
 
@@ -240,7 +240,7 @@ def test_weights_without_a_place_for_the_stack_are_sliced() -> None:
         stack(2) + "p = Mul(s, w) y = ReduceSum<keepdims = 0>(p, one)",
         AT,
     )
-    result, _ = close(original, *SIZES, ranges=N)
+    result, _ = check(original, *SIZES, ranges=N)
     assert op_types(result) == {"Slice": 2, "Squeeze": 2, "Mul": 2, "Add": 1}
 
 

@@ -160,6 +160,11 @@ def merge(model: ir.Model, context: Context) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
+def fold(model: ir.Model, context: Context) -> None:
+    """Folds what the passes before have left to compute on constants; see `folding.py`."""
+    fold_constants(model.graph, context.weights, context.allow)
+
+
 def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     if context.allow("unused nodes"):
@@ -172,7 +177,7 @@ def clean_up(model: ir.Model, context: Context) -> None:
         common.RemoveUnusedNodesPass()(model)
 
 
-DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up, unstack, merge, clean_up)
+DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up, unstack, merge, fold, clean_up)
 REORDERING = frozenset({unstack.__name__})
 """Passes that put sums in another order; all others compute the same numbers in the same way."""
 
