@@ -177,7 +177,18 @@ def clean_up(model: ir.Model, context: Context) -> None:
         common.RemoveUnusedNodesPass()(model)
 
 
-DEFAULT_PASSES: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up, unstack, merge, fold, clean_up)
+DEFAULT_PASSES: tuple[Pass, ...] = (
+    prepare,
+    fix_targets,
+    clean_up,
+    reduce,
+    compose,
+    clean_up,
+    unstack,
+    merge,
+    fold,
+    clean_up,
+)
 REORDERING = frozenset({unstack.__name__})
 """Passes that put sums in another order; all others compute the same numbers in the same way."""
 
