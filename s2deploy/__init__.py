@@ -1,7 +1,7 @@
 """Exports models with in-place shifts to clean ONNX graphs, proves them, and builds TensorRT engines.
 
-The public functions are `export`, `validate`, `build`, `load` and `bench`; they import what they need when first
-used, so ``import s2deploy`` is quick and imports no torch.
+The public functions are `export`, `validate`, `build`, `dry_run`, `load` and `bench`; they import what they need when
+first used, so ``import s2deploy`` is quick and imports no torch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from s2deploy.errors import S2DeployError
 if TYPE_CHECKING:
     from s2deploy.accuracy import Comparison
     from s2deploy.benchmark import Measurement
-    from s2deploy.engine import BuildResult
-    from s2deploy.pipeline import bench, build, export, validate
+    from s2deploy.engine import BuildResult, DryRun
+    from s2deploy.pipeline import bench, build, dry_run, export, validate
     from s2deploy.results import BenchResult, ExportResult
     from s2deploy.runtime import Session, load
 
@@ -23,12 +23,14 @@ __all__ = [
     "BenchResult",
     "BuildResult",
     "Comparison",
+    "DryRun",
     "ExportResult",
     "Measurement",
     "S2DeployError",
     "Session",
     "bench",
     "build",
+    "dry_run",
     "export",
     "load",
     "validate",
@@ -38,11 +40,13 @@ _HOMES = {
     "BenchResult": "s2deploy.results",
     "BuildResult": "s2deploy.engine",
     "Comparison": "s2deploy.accuracy",
+    "DryRun": "s2deploy.engine",
     "ExportResult": "s2deploy.results",
     "Measurement": "s2deploy.benchmark",
     "Session": "s2deploy.runtime",
     "bench": "s2deploy.pipeline",
     "build": "s2deploy.pipeline",
+    "dry_run": "s2deploy.pipeline",
     "export": "s2deploy.pipeline",
     "load": "s2deploy.runtime",
     "validate": "s2deploy.pipeline",

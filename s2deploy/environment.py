@@ -30,3 +30,18 @@ def quiet(*, enabled: bool) -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def without_logs(name: str) -> Iterator[None]:
+    """Hides what one logger says, its tracebacks of what is then raised or worked around included.
+
+    Args:
+        name: The logger, by the module that logs.
+    """
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

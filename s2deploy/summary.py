@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from s2deploy.assumptions import assumptions
@@ -13,7 +13,9 @@ from s2deploy.report import Reporter, format_bytes, format_table, to_json
 if TYPE_CHECKING:
     from s2deploy.accuracy import Comparison, FeedComparison, OutputComparison
     from s2deploy.engine import BuildResult
+    from s2deploy.precision import Cost
     from s2deploy.results import ExportResult
+    from s2deploy.sidecar import ProfileShapes
 
 
 def show(result: object, lines: Iterable[str], reporter: Reporter, *, as_json: bool) -> None:
@@ -76,25 +78,38 @@ def build_lines(result: BuildResult) -> list[str]:
         counts = ", ".join(f"{count} in {dtype}" for dtype, count in sidecar.proof.computed.items())
         lines.append(f"matrix products and convolutions, read back from the {sidecar.proof.read_from}: {counts}")
     if result.cost is not None:
-        source = "calibration data" if result.cost.calibrated else "random inputs"
-        for output in result.cost.outputs:
-            cosine = "" if output.cosine is None else f"cosine similarity {output.cosine:.6f}, "
-            lines.append(
-                f"output {output.name} in {sidecar.precision} against fp32 on onnxruntime, {source}: {cosine}"
-                f"worst difference {number(output.worst)} of values up to {number(output.largest)}"
-            )
-        for failure in result.cost.failures:
-            why = "accepted" if result.cost.calibrated else "measure it on typical inputs with --calibration"
-            lines.append(f"⚠ {failure} ({why})")
-        if result.cost.overflows:
-            nodes = ", ".join(overflow.node for overflow in result.cost.overflows)
-            lines.append(f"overflow in {sidecar.precision} without harm to the outputs: {nodes}")
-    for index, profile in enumerate(sidecar.profiles):
-        which_profile = f"profile {index}, " if len(sidecar.profiles) > 1 else ""
+        lines += cost_lines(result.cost)
+    return [*lines, *(f"{head}: {sizes}" for head, sizes in profile_rows(sidecar.profiles))]
+
+
+def cost_lines(cost: Cost) -> list[str]:
+    """Returns what a precision costs, an output a line, and where it overflows without harm."""
+    precision, source = cost.precision.value, "calibration data" if cost.calibrated else "random inputs"
+    lines = []
+    for output in cost.outputs:
+        cosine = "" if output.cosine is None else f"cosine similarity {output.cosine:.6f}, "
+        lines.append(
+            f"output {output.name} in {precision} against fp32 on onnxruntime, {source}: {cosine}"
+            f"worst difference {number(output.worst)} of values up to {number(output.largest)}"
+        )
+    for failure in cost.failures:
+        why = "accepted" if cost.calibrated else "measure it on typical inputs with --calibration"
+        lines.append(f"⚠ {failure} ({why})")
+    if cost.overflows:
+        nodes = ", ".join(overflow.node for overflow in cost.overflows)
+        lines.append(f"overflow in {precision} without harm to the outputs: {nodes}")
+    return lines
+
+
+def profile_rows(profiles: Sequence[Mapping[str, ProfileShapes]]) -> list[tuple[str, str]]:
+    """Returns every input of every optimization profile with its sizes."""
+    rows = []
+    for index, profile in enumerate(profiles):
+        which_profile = f"profile {index}, " if len(profiles) > 1 else ""
         for name, shapes in profile.items():
             sizes = (f"{which} {'x'.join(map(str, getattr(shapes, which)))}" for which in ("min", "opt", "max"))
-            lines.append(f"{which_profile}input {name}: {', '.join(sizes)}")
-    return lines
+            rows.append((f"{which_profile}input {name}", ", ".join(sizes)))
+    return rows
 
 
 def number(value: float | None) -> str:

@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-import small_models
-from small_models import make, save, weights
+from engine_builds import carry_out, named, request
+from small_models import make, weights
 
 from s2deploy.engine.families import RTX, AlwaysTyped, Family, StronglyTyped, WeaklyTyped, family_of
 from s2deploy.engine.products import Product, dtype_word, inspected_products, wider
-from s2deploy.engine.request import Answer, Request
 from s2deploy.errors import CapabilityError, UsageError
 from s2deploy.options import BuildOptions, PrecisionOptions
 from s2deploy.sidecar import Device, ProfileShapes
 from s2deploy.specs import Precision, Target
-
-FAKE = Path(__file__).with_name("fake_builder.py")
-
-
-def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Gives every node the name of its output."""
-    for node in model.graph.node:
-        node.name = node.output[0]
-    return model
-
-
-def carry_out(version: str, request: Request, *, stubborn: tuple[str, ...] = ()) -> tuple[list[list[str]], Answer]:
-    """Builds with the fake of a version and returns the recorded calls and the answer."""
-    asked = {"version": version, "stubborn": stubborn, "request": request.to_json()}
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, str(FAKE)], input=json.dumps(asked), capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": path}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    return told["calls"], Answer.from_json(told["answer"])
-
-
-def request(folder: Path, version: str, model: onnx.ModelProto | None = None, **others) -> Request:
-    path = save(model or named(small_models.perceptron("batch")), folder / "model.onnx")
-    return Request(str(path), str(folder / "model.plan"), Target.TENSORRT, version, **others)
 
 
 def flags_of(calls: list[list[str]]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from s2deploy.cli.command import FILE, Command, options
 from s2deploy.cli.parameters import reporter_for
+from s2deploy.errors import UsageError
 
 _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file was exported with."
 _PROFILE_HELP = "An optimization profile: all its inputs in one text, separated by blanks. Repeat for several."
@@ -38,7 +40,8 @@ _builder_options = options(
 
 @click.command(cls=Command)
 @click.argument("model", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The plan to write; its sidecar is OUTPUT.json.")
+@click.option("-o", "--output", type=FILE, help="The plan to write; its sidecar is OUTPUT.json.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, and write nothing; needs no GPU.")
 @click.option("--input", "inputs", metavar="NAME:DIM,...", multiple=True, help=_INPUT_HELP)
 @click.option("--profile", "profiles", metavar='"NAME:DIM,... ..."', multiple=True, help=_PROFILE_HELP)
 @click.option("--target", type=click.Choice(["rtx", "tensorrt"]), help="Default: what this machine has.")
@@ -51,7 +54,7 @@ _builder_options = options(
     help="GPU generation to build for, e.g. 8.6 (rtx). Repeat for several in one plan. Default: all that fit.",
 )
 @_builder_options
-def build(model: Path, as_json: bool, **arguments: Any) -> None:
+def build(model: Path, output: Path | None, as_json: bool, dry_run: bool, **arguments: Any) -> None:
     """Build a TensorRT engine from MODEL, an .onnx file.
 
     TensorRT-RTX (--target rtx) needs no GPU to build. Dynamic inputs get the ranges the file was exported with.
@@ -61,11 +64,18 @@ def build(model: Path, as_json: bool, **arguments: Any) -> None:
 
     \b
     s2deploy build model.onnx --fp16 -o model.plan
+    s2deploy build model.onnx --fp16 --dry-run
     s2deploy build model.onnx --target rtx --compute-capability 8.0 --compute-capability 8.9 -o model.plan
     s2deploy build model.onnx --profile x:n=1..1..4,3,224,224 --profile x:n=8..32..64,3,224,224 -o model.plan
     """  # noqa: D301 - click reads \b as "do not wrap"
-    from s2deploy import pipeline, summary
+    from s2deploy import pipeline, summary, summary_dry_run
 
     reporter = reporter_for(as_json=as_json)
-    result = pipeline.build(model, reporter=reporter, **arguments)
+    if dry_run:
+        outlook = pipeline.dry_run(model, reporter=reporter, **arguments)
+        summary.show(outlook, summary_dry_run.dry_run_lines(outlook), reporter, as_json=as_json)
+        sys.exit(0 if outlook.builds else 1)
+    if output is None:
+        raise UsageError("no plan to write is named", hint="name it with -o model.plan, or add --dry-run")
+    result = pipeline.build(model, output, reporter=reporter, **arguments)
     summary.show(result, summary.build_lines(result), reporter, as_json=as_json)

@@ -9,29 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from s2deploy import onnx_file
 from s2deploy.artifacts import check_output, sha256, staged
 from s2deploy.engine import capabilities as capability
 from s2deploy.engine.families import Family
+from s2deploy.engine.preparing import check_call, prepare, request_for
 from s2deploy.engine.process import run_build
 from s2deploy.engine.products import wider
-from s2deploy.engine.profiles import exported_ranges, make_profile
-from s2deploy.engine.request import Answer, Request
+from s2deploy.engine.request import Answer
 from s2deploy.engine.targets import Toolchain, find_toolchain
-from s2deploy.engine.typed import typed_for
-from s2deploy.errors import BuildError, UsageError
+from s2deploy.errors import BuildError
 from s2deploy.options import BuildOptions
 from s2deploy.precision import Cost
-from s2deploy.sidecar import FileIdentity, Loss, OutputLoss, ProfileShapes, Proof, Sidecar, identify, sidecar_path
-from s2deploy.specs import Precision, Target
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
+from s2deploy.sidecar import FileIdentity, Loss, OutputLoss, Proof, Sidecar, identify, sidecar_path
+from s2deploy.specs import Precision
 
 SEMANTICS_KEY = "s2deploy.semantics"
-_HIGHEST_LEVEL = 5
 _NAMED_AT_MOST = 5
 
 
@@ -80,18 +74,15 @@ def build(
     """
     start = time.perf_counter()
     options = options or BuildOptions()
-    _check_call(model_path, options)
+    check_call(model_path, options)
     toolchain = find_toolchain(options.target)
     family = toolchain.family
     family.check(options)
-    asked = tuple(dict.fromkeys(map(capability.parse, options.capabilities)))
     check_output(plan_path, [model_path])
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
-    ranges = options.profiles[0] if options.profiles else exported_ranges(source)
-    profiles = _profiles(source, options)
-    typed = typed_for(source, family, options.typing, ranges)
-    chosen = capability.choose(asked, typed.model) if family.target is Target.RTX else ()
+    prepared = prepare(source, options, family)
+    typed = prepared.typed
     # the scratch folder lies in the staged one, which goes whatever happens
     with staged(plan_path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as folder:
         scratch = Path(folder)
@@ -99,23 +90,7 @@ def build(
         if typed.changed:
             network_path = scratch / "model.onnx"
             onnx_file.write(typed.model, network_path)
-        request = Request(
-            model=str(network_path.absolute()),
-            plan=str(draft.absolute()),
-            target=toolchain.target,
-            version=toolchain.version,
-            precision=options.typing.precision,
-            io_16bit=options.typing.fp16_io,
-            tf32=options.typing.tf32,
-            kept=typed.kept,
-            profiles=profiles,
-            capabilities=chosen,
-            workspace_bytes=options.workspace_bytes,
-            optimization_level=options.optimization_level,
-            version_compatible=options.version_compatible,
-            hardware_compatible=options.hardware_compatible,
-            timing_cache=None if options.timing_cache is None else str(options.timing_cache.absolute()),
-        )
+        request = request_for(prepared, options, toolchain, network_path, draft)
         answer = run_build(request, scratch, typed.model, on_start)
         proof = _prove(answer, options.typing.precision, typed.kept)
         sidecar = Sidecar(
@@ -123,9 +98,9 @@ def build(
             plan=FileIdentity(plan_path.name, sha256(draft), draft.stat().st_size),
             target=toolchain.target.value,
             precision=options.typing.precision.value,
-            capabilities=capability.names(chosen),
+            capabilities=capability.names(prepared.capabilities),
             versions=_versions(toolchain, answer.version),
-            profiles=profiles,
+            profiles=prepared.profiles,
             inputs=answer.inputs,
             outputs=answer.outputs,
             options=_recorded(options, family, answer),
@@ -138,36 +113,6 @@ def build(
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
     return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks, typed.cost)
-
-
-def _check_call(model_path: Path, options: BuildOptions) -> None:
-    if not model_path.is_file():
-        raise UsageError(
-            f"{model_path}: no such file", hint="export a model first: s2deploy export MODEL -o model.onnx"
-        )
-    level = options.optimization_level
-    if level is not None and not 0 <= level <= _HIGHEST_LEVEL:
-        raise UsageError(
-            f"the optimization level {level} is not one of 0 to {_HIGHEST_LEVEL}", hint="TensorRT's default is 3"
-        )
-    if options.workspace_bytes is not None and options.workspace_bytes <= 0:
-        raise UsageError(
-            f"a workspace of {options.workspace_bytes} bytes is none", hint="give it a size, e.g. --workspace 4GiB"
-        )
-    if options.timing_cache is not None and options.timing_cache.is_file():
-        raise UsageError(
-            f"{options.timing_cache} is a file", hint="name a folder: it gets a file per TensorRT version and GPU"
-        )
-
-
-def _profiles(model: ir.Model, options: BuildOptions) -> tuple[dict[str, ProfileShapes], ...]:
-    if not options.profiles:
-        profile = make_profile(model, exported_ranges(model))
-        return (profile,) if profile else ()
-    profiles = tuple(make_profile(model, specs) for specs in options.profiles)
-    if len(profiles) > 1 and not all(profiles):
-        raise UsageError("the model is static, so one profile is all it has", hint="leave --profile out")
-    return tuple(profile for profile in profiles if profile)
 
 
 def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof:

@@ -13,7 +13,8 @@ from typing import Any
 from s2deploy.child_process import end_with_parent
 from s2deploy.engine import products
 from s2deploy.engine.device import first_device
-from s2deploy.engine.families import Family, family_of
+from s2deploy.engine.families import Family, Loaded, family_of
+from s2deploy.engine.parsing import refused
 from s2deploy.engine.request import Answer, Request
 from s2deploy.engine.timing_cache import TimingCache
 from s2deploy.sidecar import EngineTensor
@@ -42,14 +43,36 @@ def main(folder: str) -> None:
     # Polygraphy chooses the TensorRT it imports when it is imported itself
     os.environ[ENV_RTX] = "1" if request.target is Target.RTX else "0"
     try:
-        answer = build(request)
+        answer = parse(request) if request.plan is None else build(request, Path(request.plan))
     except (Exception, SystemExit) as error:  # whatever it is, the parent puts it into words
-        Path(request.plan).unlink(missing_ok=True)  # half a plan may be what fills the disk, and the answer needs room
+        if request.plan is not None:  # half a plan may be what fills the disk, and the answer needs room
+            Path(request.plan).unlink(missing_ok=True)
         answer = Answer(error=f"{type(error).__name__}: {error}")
     Path(folder, ANSWER).write_text(answer.to_json(), encoding="utf-8")
 
 
-def build(request: Request) -> Answer:
+def parse(request: Request) -> Answer:
+    """Parses the model and builds nothing.
+
+    Raises:
+        polygraphy.exception.PolygraphyException: TensorRT refused the model and blames no node.
+        ShapeInputError: The model needs the values of an input to know its shapes.
+    """
+    from polygraphy.exception import PolygraphyException
+
+    family = _family(request)
+    version = str(family.module().__version__)
+    try:
+        _, network, _ = _parsed(family, request)
+    except PolygraphyException:
+        nodes = refused(family, request)
+        if not nodes:
+            raise
+        return Answer(version=version, refusals=nodes)
+    return Answer(version=version, products=family.products(network))
+
+
+def build(request: Request, plan_path: Path) -> Answer:
     """Builds and writes the plan, and reads back what its products compute in.
 
     Raises:
@@ -59,17 +82,12 @@ def build(request: Request) -> Answer:
         OSError: The plan cannot be written.
     """
     from polygraphy.backend.trt import EngineBytesFromNetwork
-    from polygraphy.logger import G_LOGGER
 
-    G_LOGGER.module_severity = G_LOGGER.WARNING
     start = time.perf_counter()
-    family = family_of(request.target, request.version)
-    builder, network, parser = family.network(request)
+    family = _family(request)
+    builder, network, parser = _parsed(family, request)
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    shape_input = next((tensor.name for tensor in inputs if tensor.is_shape_tensor), None)
-    if shape_input is not None:
-        raise ShapeInputError(f"input {shape_input!r} holds sizes")
     config = family.config(request, _profiles(request))(builder, network)
     version = str(family.module().__version__)
     device = first_device() if family.target is Target.TENSORRT else None
@@ -82,7 +100,7 @@ def build(request: Request) -> Answer:
     if cache is not None:
         cache.save(config)
     inspected = () if device is None else _inspect(family, request, plan)
-    Path(request.plan).write_bytes(plan)
+    plan_path.write_bytes(plan)
     return Answer(
         version=version,
         inputs=tuple(map(_tensor, inputs)),
@@ -94,6 +112,23 @@ def build(request: Request) -> Answer:
         device=device,
         remarks=() if cache is None else tuple(cache.remarks),
     )
+
+
+def _family(request: Request) -> Family:
+    from polygraphy.logger import G_LOGGER
+
+    G_LOGGER.module_severity = G_LOGGER.WARNING
+    return family_of(request.target, request.version)
+
+
+def _parsed(family: Family, request: Request) -> Loaded:
+    loaded = family.network(request)
+    network = loaded[1]
+    inputs = (network.get_input(index) for index in range(network.num_inputs))
+    shape_input = next((tensor.name for tensor in inputs if tensor.is_shape_tensor), None)
+    if shape_input is not None:
+        raise ShapeInputError(f"input {shape_input!r} holds sizes")
+    return loaded
 
 
 def _profiles(request: Request) -> list[Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from s2deploy.engine.request import Refusal
 from s2deploy.errors import BuildError, CapabilityError, S2DeployError, TargetUnavailableError
 
 if TYPE_CHECKING:
@@ -127,19 +128,36 @@ def diagnose(error: str, log: str, model: ir.Model | None = None) -> S2DeployErr
         model: The model, whose nodes know which line of PyTorch they came from.
     """
     errors = error_lines(log)
-    text = "\n".join([*errors, error])
     node = _describe_node(log, model)
     said = _indented(errors or [error])
-    for diagnosis in _DIAGNOSES:
-        match = diagnosis.pattern.search(text)
-        if match is not None:
-            found = diagnosis.error(f"{diagnosis.message(match, node)}; TensorRT says:\n{said}", hint=diagnosis.hint)
-            break
+    known = _recognise("\n".join([*errors, error]))
+    found: S2DeployError
+    if known is not None:
+        diagnosis, match = known
+        found = diagnosis.error(f"{diagnosis.message(match, node)}; TensorRT says:\n{said}", hint=diagnosis.hint)
     else:
         where = f" at {node}" if node else ""
         found = BuildError(f"TensorRT cannot build the model{where}; it says:\n{said}", hint=_FALLBACK_HINT)
     found.__cause__ = TensorRTLog(f"{log}\n{error}")
     return found
+
+
+def explain(refusal: Refusal, model: ir.Model) -> str:
+    """Returns in one line why the parser does not take a node, its own words included.
+
+    Args:
+        refusal: What the parser said of it.
+        model: The model, whose nodes know which line of PyTorch they came from.
+    """
+    node = _described(refusal.operator, refusal.node, refusal.output, _find(model, refusal.node, refusal.output))
+    known = _recognise(refusal.words)
+    cause = f"TensorRT cannot import {node}" if known is None else known[0].message(known[1], node)
+    return f"{cause}: {refusal.words}"
+
+
+def _recognise(text: str) -> tuple[_Diagnosis, re.Match[str]] | None:
+    found = ((diagnosis, diagnosis.pattern.search(text)) for diagnosis in _DIAGNOSES)
+    return next(((diagnosis, match) for diagnosis, match in found if match is not None), None)
 
 
 def last_words(log: str) -> str:
@@ -171,6 +189,10 @@ def _describe_node(text: str, model: ir.Model | None) -> str:
         operator, name, output = node.op_type, node.name or "", str(node.outputs[0].name)
     else:
         return ""
+    return _described(operator, name, output, node)
+
+
+def _described(operator: str, name: str, output: str, node: ir.Node | None) -> str:
     where = "" if node is None else node.metadata_props.get(SOURCE_KEY, "")
     which = f"{operator}, which makes {output!r}" if output and not name else f"{operator} {name!r}"
     return which + (f" ({where})" if where else "")

@@ -98,6 +98,18 @@ class Family(ABC):
         loaded: Loaded = NetworkFromOnnxPath(request.model, **self._network_settings(request))()
         return loaded
 
+    def parser(self, request: Request) -> Loaded:
+        """Returns a parser with nothing parsed yet, whose errors can be asked for, as Polygraphy's loader has none."""
+        from polygraphy.backend.trt import CreateNetwork, get_trt_logger
+
+        settings = self._network_settings(request)
+        flags = settings.pop("flags", ())
+        builder, network = CreateNetwork(**settings)()
+        parser = self.module().OnnxParser(network, get_trt_logger())
+        for flag in flags:
+            parser.set_flag(flag)
+        return builder, network, parser
+
     def config(self, request: Request, profiles: Sequence[Any] | None) -> Callable[[Any, Any], Any]:
         """Returns Polygraphy's loader of the builder's configuration.
 
@@ -220,6 +232,10 @@ class StronglyTyped(Family):
 
 class AlwaysTyped(StronglyTyped):
     """TensorRT 11: there are no other networks, and neither precision flags nor demands on layers."""
+
+    def flags(self, options: BuildOptions) -> tuple[str, ...]:
+        """Returns what every family has, but for the flag that says nothing here."""
+        return tuple(name for name in super().flags(options) if name != "STRONGLY_TYPED")
 
     def _network_settings(self, request: Request) -> dict[str, Any]:
         return {}

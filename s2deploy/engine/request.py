@@ -17,7 +17,7 @@ class Request:
 
     Attributes:
         model: Path of the ONNX file.
-        plan: Path the plan is written to.
+        plan: Path the plan is written to; None to parse the model and build nothing.
         target: Which TensorRT builds.
         version: Its version.
         precision: What matrix products and convolutions compute in.
@@ -34,7 +34,7 @@ class Request:
     """
 
     model: str
-    plan: str
+    plan: str | None
     target: Target
     version: str
     precision: Precision = Precision.FP32
@@ -71,6 +71,23 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A node the parser does not take.
+
+    Attributes:
+        node: Its name; may be empty.
+        operator: Its operator.
+        output: What it makes.
+        words: The parser's reason, as it logs it.
+    """
+
+    node: str
+    operator: str
+    output: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """What came of it.
 
@@ -85,6 +102,7 @@ class Answer:
         inspected: The same as the loaded engine tells it, where it is loaded; fusion hides some.
         device: The GPU it was built on; None where it needs none.
         remarks: What else the user should know.
+        refusals: The nodes that the parser does not take, where the model was parsed alone.
     """
 
     error: str | None = None
@@ -97,6 +115,7 @@ class Answer:
     inspected: tuple[Product, ...] = ()
     device: Device | None = None
     remarks: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
     def to_json(self) -> str:
         """Returns the answer as text."""
@@ -112,4 +131,5 @@ class Answer:
             data[key] = tuple(Product(**item) for item in data[key])
         data["device"] = None if data["device"] is None else Device(**data["device"])
         data["remarks"] = tuple(data["remarks"])
+        data["refusals"] = tuple(Refusal(**item) for item in data["refusals"])
         return Answer(**data)

@@ -40,6 +40,19 @@ class Toolchain:
         return family_of(self.target, self.version)
 
 
+KNOWN = (
+    Toolchain(Target.RTX, "1.7"),
+    *(Toolchain(Target.TENSORRT, version) for version in ("11.1", "10.16", "9.3", "8.6", "8.5")),
+)
+"""A version of each family whose builds differ, to plan a build where none is installed."""
+
+
+def installed(target: Target) -> Toolchain | None:
+    """Returns a target's package, whether or not this machine has the GPU it needs; None where it is not installed."""
+    version = _version(target)
+    return None if version is None else Toolchain(target, version)
+
+
 def find_toolchain(target: Target | None) -> Toolchain:
     """Returns the toolchain for a target, or the best one of this machine.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from s2deploy import precision
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.families import Family
 from s2deploy.engine.lowering import lower
+from s2deploy.environment import without_logs
 from s2deploy.errors import BuildError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision.graph import normalised
@@ -58,7 +57,8 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
         BuildError: The model cannot be typed, or breaks in that precision: an output loses elements to overflow, or
             misses the tolerance on calibration data and `options` do not accept that.
     """
-    with _quiet_inference():
+    # ONNX has no bfloat16 convolution below opset 22, but TensorRT has one
+    with without_logs("onnx_ir.passes.common.shape_inference"):
         return _typed_for(model, family, options, specs)
 
 
@@ -83,17 +83,6 @@ def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs
     changed |= adapt(model)
     ShapeInferencePass(strict_mode=False)(model)
     return Typed(model, changed, kept, result.remarks, result.cost)
-
-
-@contextmanager
-def _quiet_inference() -> Iterator[None]:
-    """Keeps a traceback from the terminal: ONNX has no bfloat16 convolution below opset 22, but TensorRT has one."""
-    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _unacceptable(cost: precision.Cost, options: PrecisionOptions) -> bool:

@@ -1,4 +1,4 @@
-"""`build`: an exported ONNX file becomes a plan and its sidecar."""
+"""`build`: an exported ONNX file becomes a plan and its sidecar; `dry_run` says what it would become."""
 
 from __future__ import annotations
 
@@ -6,25 +6,128 @@ import enum
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from s2deploy import engine
-from s2deploy.engine import BuildResult
+from s2deploy.engine import BuildResult, DryRun
 from s2deploy.errors import UsageError
 from s2deploy.options import BuildOptions, Calibrator, PrecisionOptions
 from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.specs import Precision, Target, TensorSpec
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of the standard library from Python 3.11 on
+
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 
 
+class BuildArguments(TypedDict, total=False):
+    """How an engine is built.
+
+    Attributes:
+        target: ``rtx`` or ``tensorrt``; what this machine has unless given.
+        fp16: Whether matrix products and convolutions compute in half precision.
+        bf16: Whether they compute in bfloat16.
+        int8: Whether they compute in 8-bit integers, with the ranges that `calibration` shows.
+        fp16_io: Whether inputs and outputs have the 16-bit type too.
+        calibration: For int8: an ``.npz`` file of one feed, or a folder of such files. The cost of the other precisions
+            is measured on it too, instead of random inputs.
+        calibrator: For int8: ``entropy`` or ``minmax``, how ranges are chosen.
+        keep_fp32: Nodes or operator types that stay in float32.
+        accept_loss: Whether to build although outputs miss the tolerance on calibration data. Outputs that lose values
+            to overflow fail always, and random inputs prove nothing: a tolerance missed on them is a warning.
+        tf32: Whether float32 products may round their factors to TF32; they may unless said otherwise.
+        inputs: Ranges of dynamic inputs, for one optimization profile; those of the export unless given.
+        profiles: The same for several profiles, in the order of their numbers: a text of inputs separated by blanks, or
+            a sequence of inputs, for each.
+        capabilities: Compute capabilities such as ``8.6``, for rtx; all that support the precision unless given.
+        workspace: Most memory a layer may use, in bytes or as a text like ``4GiB``; TensorRT's default unless given.
+        optimization_level: How long the builder searches, 0 to 5; TensorRT's default unless given.
+        version_compatible: Whether newer versions of TensorRT may load the plan.
+        hardware_compatible: Whether newer GPUs may load the plan.
+        timing_cache: A folder in which the builder keeps its measurements from build to build.
+    """
+
+    target: Target | str | None
+    fp16: bool
+    bf16: bool
+    int8: bool
+    fp16_io: bool
+    calibration: AnyPath | None
+    calibrator: Calibrator | str
+    keep_fp32: Sequence[str]
+    accept_loss: bool
+    tf32: bool
+    inputs: Sequence[str | TensorSpec]
+    profiles: Sequence[str | Sequence[str | TensorSpec]]
+    capabilities: Sequence[str]
+    workspace: int | str | None
+    optimization_level: int | None
+    version_compatible: bool
+    hardware_compatible: bool
+    timing_cache: AnyPath | None
+
+
 def build(
-    model: AnyPath,
-    output: AnyPath,
-    *,
+    model: AnyPath, output: AnyPath, *, reporter: Reporter | None = None, **arguments: Unpack[BuildArguments]
+) -> BuildResult:
+    """Builds a TensorRT engine in a child process, and proves that it computes in the precision asked for.
+
+    For example::
+
+        engine = s2deploy.build("model.onnx", "model.plan", fp16=True, capabilities=["8.6"])
+
+    Args:
+        model: An ``.onnx`` file.
+        output: The plan to write; what is known about it goes to ``OUTPUT.json`` beside it.
+        reporter: Told about the stage.
+        arguments: How to build it, all of it optional; see `BuildArguments`.
+
+    Raises:
+        UsageError: The call is wrong, or the target lacks an option.
+        TargetUnavailableError: The target's package or device is not on this machine.
+        BuildError: TensorRT could not build the engine, or not in this precision, or the precision breaks the model.
+        ArtifactError: The model is unreadable or the plan cannot be written.
+    """
+    options = _options(**arguments)
+    with (reporter or Reporter()).stage("build", "building the engine") as stage:
+        result = engine.build(Path(model), Path(output), options)
+        sidecar = result.sidecar
+        stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
+        stage.notes += result.remarks
+    return result
+
+
+def dry_run(model: AnyPath, *, reporter: Reporter | None = None, **arguments: Unpack[BuildArguments]) -> DryRun:
+    """Says what `build` would do, without a GPU and without TensorRT, and writes nothing.
+
+    For example::
+
+        outlook = s2deploy.dry_run("model.onnx", fp16=True)
+        assert outlook.builds
+
+    Args:
+        model: An ``.onnx`` file.
+        reporter: Told about the stage.
+        arguments: How it would be built; see `BuildArguments`.
+
+    Raises:
+        UsageError: The call is wrong, or the target lacks an option.
+        BuildError: The model cannot be typed for the precision, or breaks in it.
+        ArtifactError: The model is unreadable.
+    """
+    options = _options(**arguments)
+    with (reporter or Reporter()).stage("dry run", "planning the build") as stage:
+        result = engine.dry_run(Path(model), options)
+        stage.detail = f"{result.family}, {result.precision}"
+        stage.notes += result.remarks
+    return result
+
+
+def _options(
     target: Target | str | None = None,
     fp16: bool = False,
     bf16: bool = False,
@@ -43,46 +146,10 @@ def build(
     version_compatible: bool = False,
     hardware_compatible: bool = False,
     timing_cache: AnyPath | None = None,
-    reporter: Reporter | None = None,
-) -> BuildResult:
-    """Builds a TensorRT engine in a child process, and proves that it computes in the precision asked for.
-
-    Args:
-        model: An ``.onnx`` file.
-        output: The plan to write; what is known about it goes to ``OUTPUT.json`` beside it.
-        target: ``rtx`` or ``tensorrt``; what this machine has unless given.
-        fp16: Whether matrix products and convolutions compute in half precision.
-        bf16: Whether they compute in bfloat16.
-        int8: Whether they compute in 8-bit integers, with the ranges that `calibration` shows.
-        fp16_io: Whether inputs and outputs have the 16-bit type too.
-        calibration: For int8: an ``.npz`` file of one feed, or a folder of such files. The cost of the other precisions
-            is measured on it too, instead of random inputs.
-        calibrator: For int8: ``entropy`` or ``minmax``, how ranges are chosen.
-        keep_fp32: Nodes or operator types that stay in float32.
-        accept_loss: Whether to build although outputs miss the tolerance on calibration data. Outputs that lose values
-            to overflow fail always, and random inputs prove nothing: a tolerance missed on them is a warning.
-        tf32: Whether float32 products may round their factors to TF32.
-        inputs: Ranges of dynamic inputs, for one optimization profile; those of the export unless given.
-        profiles: The same for several profiles, in the order of their numbers: a text of inputs separated by blanks, or
-            a sequence of inputs, for each.
-        capabilities: Compute capabilities such as ``8.6``, for rtx; all that support the precision unless given.
-        workspace: Most memory a layer may use, in bytes or as a text like ``4GiB``; TensorRT's default unless given.
-        optimization_level: How long the builder searches, 0 to 5; TensorRT's default unless given.
-        version_compatible: Whether newer versions of TensorRT may load the plan.
-        hardware_compatible: Whether newer GPUs may load the plan.
-        timing_cache: A folder in which the builder keeps its measurements from build to build.
-        reporter: Told about the stage.
-
-    Raises:
-        UsageError: The call is wrong, or the target lacks an option.
-        TargetUnavailableError: The target's package or device is not on this machine.
-        BuildError: TensorRT could not build the engine, or not in this precision, or the precision breaks the model.
-        ArtifactError: The model is unreadable or the plan cannot be written.
-    """
-    reporter = reporter or Reporter()
+) -> BuildOptions:
     for name, texts in (("capabilities", capabilities), ("profiles", profiles), ("keep_fp32", keep_fp32)):
         require_list(name, texts)
-    options = BuildOptions(
+    return BuildOptions(
         target=None if target is None else _member(Target, target, "target"),
         typing=PrecisionOptions(
             precision=_precision(fp16=fp16, bf16=bf16, int8=int8),
@@ -101,12 +168,6 @@ def build(
         hardware_compatible=hardware_compatible,
         timing_cache=None if timing_cache is None else Path(timing_cache),
     )
-    with reporter.stage("build", "building the engine") as stage:
-        result = engine.build(Path(model), Path(output), options)
-        sidecar = result.sidecar
-        stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
-        stage.notes += result.remarks
-    return result
 
 
 def _profiles(

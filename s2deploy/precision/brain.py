@@ -43,7 +43,7 @@ def brain_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] 
             f"{mixed.name!r} is float16 already, so the model cannot be typed for bf16",
             hint="give a model of float32 weights and activations, or build this one as it is with --fp16",
         )
-    typed = half_typed(model, keep_io=keep_io, kept={*kept, *_without_form(model)})
+    typed = half_typed(model, keep_io=keep_io, kept={*kept, *without_form(model)})
     exact = {value.name: value.const_value for value in _values(model) if value.const_value is not None}
     attributes = {node.name: node.attributes for node in model.graph.all_nodes()}
     for value in _values(typed):
@@ -65,7 +65,7 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def _without_form(model: ir.Model) -> Iterator[str]:
+def without_form(model: ir.Model) -> Iterator[str]:
     """Yields the nodes ONNX defines for float32 but not for bfloat16 at the model's opset."""
     from onnx import defs
 

@@ -22,7 +22,7 @@ from s2deploy.precision.graph import finish, shape_arithmetic, some
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_ACCUMULATING = (
+ACCUMULATING = (
     "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum",
     "ReduceLogSumExp", "Pow",
 )  # fmt: skip
@@ -57,6 +57,14 @@ def half_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] =
     return typed
 
 
+def blocked_operators(opset: int) -> list[str]:
+    """Returns the operators that stay float32 at an opset wherever they are."""
+    from onnxruntime.transformers import float16
+
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *ACCUMULATING]
+    return blocked if opset >= 19 else [*blocked, *_QUANTIZING]
+
+
 def unrepresentable(model: ir.Model) -> Iterator[str]:
     """Yields remarks on the weights float16 cannot hold."""
     import onnx_ir as ir
@@ -88,14 +96,12 @@ def _convert(proto: Any, keep_io: bool, exact: set[str]) -> Any:
     activations = [info for info in proto.graph.value_info if info.name not in initializers]
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(activations)
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_ACCUMULATING]
-    if max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1) < 19:
-        blocked += _QUANTIZING
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     return float16.convert_float_to_float16(
         proto,
         keep_io_types=keep_io,
         disable_shape_infer=True,  # done before, in a way that works above 2 GB
-        op_block_list=blocked,
+        op_block_list=blocked_operators(opset),
         node_block_list=sorted(exact),
     )
 
