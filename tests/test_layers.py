@@ -28,6 +28,7 @@ ALLOWED = {
     "model": VALUES,
     "overlap": VALUES,
     "exporter": VALUES,
+    "ops": {"errors"},
     "rewrite": VALUES,
     "accuracy": VALUES,
     "benchmark": VALUES,
