@@ -1,6 +1,7 @@
 # make demo   create .venv, export and prove the example model, build an fp16 engine without a GPU
 # make test   run the tests              make check   ruff and mypy --strict              make clean
 # make soak   2,000 random modules       make fuzz    ten minutes of mutated ONNX files   make coverage   docs/coverage.md
+# make plugins-test TENSORRT_11_INCLUDE=FOLDER   plugins/ with nvcc and TensorRT's headers (8, 10, 11)
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := out
 
-.PHONY: demo test check soak fuzz coverage install clean
+.PHONY: demo test plugins-test check soak fuzz coverage install clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,6 +26,12 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+plugins-test: export TENSORRT_8_INCLUDE := $(TENSORRT_8_INCLUDE)
+plugins-test: export TENSORRT_10_INCLUDE := $(TENSORRT_10_INCLUDE)
+plugins-test: export TENSORRT_11_INCLUDE := $(TENSORRT_11_INCLUDE)
+plugins-test: $(READY)
+	$(BIN)/python -m pytest tests/test_ops.py tests/test_plugins.py -v -rs
 
 check: $(READY)
 	$(BIN)/ruff check .

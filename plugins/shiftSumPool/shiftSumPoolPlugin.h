@@ -1,0 +1,33 @@
+//! \file shiftSumPoolPlugin.h
+//! ShiftSumPool as TensorRT sees it: x of N x K C x H x W or N x H x W x K C to N x C in float32.
+
+#ifndef S2DEPLOY_SHIFT_SUM_POOL_PLUGIN_H
+#define S2DEPLOY_SHIFT_SUM_POOL_PLUGIN_H
+
+#include "operation.h"
+
+namespace s2deploy
+{
+
+class ShiftSumPool final : public Operation
+{
+public:
+    using Operation::Operation;
+
+    static constexpr char const* kNAME = "ShiftSumPool";
+    static constexpr AttributeSet kATTRIBUTES = AttributeSet::kBRANCHES;
+
+    char const* name() const override;
+    AttributeSet attributeSet() const override;
+    int32_t inputs() const override;
+    std::unique_ptr<Operation> clone() const override;
+    nvinfer1::DimsExprs outputShape(
+        nvinfer1::DimsExprs const* inputs, nvinfer1::IExprBuilder& builder) const override;
+    nvinfer1::DataType outputType(nvinfer1::DataType inputType) const override;
+    size_t workspaceBytes(nvinfer1::Dims const& x) const override;
+    cudaError_t enqueue(Execution const& execution) const override;
+};
+
+} // namespace s2deploy
+
+#endif // S2DEPLOY_SHIFT_SUM_POOL_PLUGIN_H
