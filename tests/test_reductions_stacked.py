@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from rewriting import check, op_types, rewritten
+from rewriting import assert_close, check, op_types, rewritten, session
 from small_models import make, weights
 
 from s2deploy.rewrite import rewrite
@@ -242,6 +242,32 @@ def test_weights_without_a_place_for_the_stack_are_sliced() -> None:
     )
     result, _ = check(original, *SIZES, ranges=N)
     assert op_types(result) == {"Slice": 2, "Squeeze": 2, "Mul": 2, "Add": 1}
+
+
+@pytest.mark.parametrize(
+    ("between", "floored"),
+    [
+        ("p = Mul(e, s)", 1),
+        ("v = Reshape(e, wide) p = Mul(v, s)", 1),
+        ("q = Add(e, s) p = Identity(q)", 1),
+        ("l = Log(e) p = Mul(l, s)", 0),
+    ],
+)
+def test_weights_that_are_negligible_become_normal_numbers(between: str, floored: int) -> None:
+    shape = "N,3,1,1" if "wide" not in between else "N,3"
+    original = make(
+        f"({inputs(3)}, float[{shape}] w) => (float[N,6,5] y)",
+        stack(3) + f"e = Softmax<axis = 1>(w) {between} y = ReduceSum<keepdims = 0>(p, one)",
+        {**AT, **({"wide": np.array([0, 3, 1, 1])} if "wide" in between else {})},
+    )
+    result, _ = check(original, *SIZES, ranges=N)
+    assert op_types(result)["Max"] == floored
+    rng = np.random.default_rng(0)
+    given = {f"x{k}": rng.standard_normal((4, 6, 5)).astype(np.float32) for k in range(3)}
+    rank = len(original.graph.input[3].type.tensor_type.shape.dim)
+    logits = np.array([90, 0, -10], np.float32).reshape(1, 3, *[1] * (rank - 2))
+    given["w"] = np.repeat(logits, 4, axis=0)  # weights of 1, 1e-39 and 1e-43
+    assert_close(session(original).run(None, given), session(result).run(None, given))
 
 
 def test_changes_are_withdrawn_by_stack() -> None:

@@ -4,6 +4,10 @@ Elementwise operators are applied to the pieces one by one, views and transposes
 transposes of the pieces, and operands that are the same for all pieces stay as they are. What is small and not joined,
 such as the weights of a weighted sum, is split.
 
+Softmax over the stacked axis gives weights that add up to 1, and as good as 0 for all but the largest where its input
+is a sum over a large map. CPUs compute many times more slowly with numbers below 1e-38; as weights of a sum such ones
+are made 1e-30, which is as far below rounding.
+
 Refuses (raises `ObstacleError` with the reason) where a large operand would have to be split, which costs what the
 Concat costs, or where two operands are joined at different positions.
 """
@@ -19,11 +23,14 @@ from s2deploy.rewrite.elementwise import ELEMENTWISE, VIEWS
 from s2deploy.rewrite.expressions import elements
 from s2deploy.rewrite.rules_movement import int_attribute, ints_attribute
 from s2deploy.rewrite.shapes import Shapes
-from s2deploy.rewrite.terms import Leaf, Term, applied, joined, part, permuted, viewed
+from s2deploy.rewrite.terms import Leaf, Number, Term, View, applied, joined, part, permuted, viewed
 from s2deploy.rewrite.views import own_axis
 
 _DEEPEST = 64
 _SMALL_SHARE = 4
+_NEGLIGIBLE = 1e-30
+_LINEAR = frozenset({"Add", "Identity", "Mul", "Sub", "Sum"})
+_SUMS = frozenset({"ReduceMean", "ReduceSum"})
 
 
 class ObstacleError(Exception):
@@ -37,13 +44,15 @@ class Distribution:
         shapes: The shapes of the graph's values.
         sizes: Typical sizes of named dimensions.
         whole: The input.
+        op_type: The reduction.
 
     Attributes:
         nodes: The nodes that are not needed for the pieces.
     """
 
-    def __init__(self, shapes: Shapes, sizes: Mapping[str, int], whole: ir.Value) -> None:
+    def __init__(self, shapes: Shapes, sizes: Mapping[str, int], whole: ir.Value, op_type: str) -> None:
         self._shapes, self._sizes, self._whole = shapes, sizes, whole
+        self._is_sum = op_type in _SUMS
         self._pieces: dict[tuple[ir.Value, int], Shape | None] = {}
         self.nodes: set[ir.Node] = set()
 
@@ -84,7 +93,7 @@ class Distribution:
                         return pieces
         return None
 
-    def piece(self, value: ir.Value, axis: int, index: int, sizes: Shape) -> Term:
+    def piece(self, value: ir.Value, axis: int, index: int, sizes: Shape, *, linear: bool = True) -> Term:
         """Returns one piece of a value, or all of it where it is broadcast along the axis.
 
         Args:
@@ -92,6 +101,7 @@ class Distribution:
             axis: The axis, negative where the value has none because it is broadcast.
             index: Which piece.
             sizes: The sizes of all pieces.
+            linear: Whether the input is linear in the value.
 
         Raises:
             ObstacleError: See there.
@@ -104,6 +114,9 @@ class Distribution:
         if found is None or node is None:
             if elements(shape, self._sizes) * _SMALL_SHARE > elements(self._shapes.shape(self._whole), self._sizes):
                 raise ObstacleError(f"{value.name} is large and no stack itself")
+            if linear and self._is_sum and self._is_softmax_over(value, axis):
+                floor = Number(_NEGLIGIBLE, whole.dtype)
+                whole = applied("Max", [whole, floor], whole.dtype) or whole
             return part(whole, axis, index, sizes)
         if found != sizes:
             raise ObstacleError("its operands are joined at different positions")
@@ -113,29 +126,40 @@ class Distribution:
         if node.op_type == "Concat":
             if int_attribute(node, "axis", 0) % len(shape) == axis:
                 return self.whole(node.inputs[index])
-            rest = [self.piece(one, axis, index, sizes) for one in node.inputs if one is not None]
+            rest = [self.piece(one, axis, index, sizes, linear=linear) for one in node.inputs if one is not None]
             return joined(int_attribute(node, "axis", 0) % len(shape), rest)
         if node.op_type in VIEWS:
             inner = own_axis(self._shapes.shape(data), shape, axis)
             assert inner is not None
-            return viewed(self.piece(data, inner, index, sizes), (*shape[:axis], sizes[index], *shape[axis + 1 :]))
+            shape = (*shape[:axis], sizes[index], *shape[axis + 1 :])
+            return viewed(self.piece(data, inner, index, sizes, linear=linear), shape)
         if node.op_type == "Transpose":
             perm = _perm(node, len(shape))
-            return permuted(self.piece(data, perm[axis], index, sizes), perm)
-        return self._elementwise(node, whole, axis, index, sizes)
+            return permuted(self.piece(data, perm[axis], index, sizes, linear=linear), perm)
+        return self._elementwise(node, whole, axis, index, sizes, linear=linear)
 
-    def _elementwise(self, node: ir.Node, whole: Term, axis: int, index: int, sizes: Shape) -> Term:
+    def _elementwise(self, node: ir.Node, whole: Term, axis: int, index: int, sizes: Shape, *, linear: bool) -> Term:
         operands: list[Term | None] = []
         for one in node.inputs:
             if one is None:
                 operands.append(None)
                 continue
             own = axis - len(whole.shape) + len(self.whole(one).shape)
-            operands.append(self.piece(one, own, index, sizes))
+            operands.append(self.piece(one, own, index, sizes, linear=linear and node.op_type in _LINEAR))
         found = applied(node.op_type, operands, whole.dtype, node)
         if found is None:
             raise ObstacleError("how its operands are broadcast is not known")
         return found
+
+    def _is_softmax_over(self, value: ir.Value, axis: int) -> bool:
+        """Whether a value is weights of float32 along an axis, views seen through."""
+        term = self.whole(value)
+        core = term.of if isinstance(term, View) else term
+        own = own_axis(core.shape, term.shape, axis)
+        node = core.value.producer() if isinstance(core, Leaf) else None
+        if node is None or own is None or node.op_type != "Softmax" or node.domain != "" or self._shapes.opset < 13:
+            return False
+        return core.dtype == ir.DataType.FLOAT and int_attribute(node, "axis", -1) % len(core.shape) == own
 
     def whole(self, value: ir.Value | None) -> Term:
         """Returns all of a value.

@@ -10,7 +10,7 @@ arithmetic would cost more than the stack.
 Preserves: shape, dtype, names, integers (which wrap around alike). Floating-point sums and products are taken in
 another order: they differ by rounding, and overflow or cancel where their order makes them. Inf and NaN stay what they
 are unless a sum overflows in one order alone; a sum of zeros may be 0.0 for -0.0. Max and Min give NaN where a piece
-holds one; what ReduceMax makes of NaN is left open by ONNX.
+holds one; what ReduceMax makes of NaN is left open by ONNX. Weights of a Softmax below 1e-30 become 1e-30 in float32.
 Source: the ONNX operator specifications.
 """
 
@@ -106,7 +106,7 @@ def _matches(facts: Interpretation, sizes: Mapping[str, int], refusals: list[Ref
 
 
 def _match(reduction: Reduction, facts: Interpretation, sizes: Mapping[str, int]) -> _Match | None:
-    taken = Distribution(facts, sizes, reduction.data)
+    taken = Distribution(facts, sizes, reduction.data, reduction.op_type)
     for axis in reduction.axes:
         pieces = taken.pieces(reduction.data, axis)
         if pieces is None or len(pieces) < 2:
