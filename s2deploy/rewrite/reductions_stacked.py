@@ -35,6 +35,8 @@ from s2deploy.rewrite.terms import Number, Term, applied, reduced, viewed, walk
 from s2deploy.rewrite.terms_lower import TermLowering, node_cost, term_cost
 
 _COMBINED_BY = {"ReduceSum": "Add", "ReduceMean": "Add", "ReduceMax": "Max", "ReduceMin": "Min", "ReduceProd": "Mul"}
+_AT_ONCE = {"Add": "Sum", "Max": "Max", "Min": "Min"}
+"""Operators of any number of floating-point operands, for more than two."""
 _MOST_PIECES = 16
 
 
@@ -122,9 +124,13 @@ def _match(reduction: Reduction, facts: Interpretation, sizes: Mapping[str, int]
 
 def _combined(op_type: str, parts: Sequence[Term], pieces: Shape) -> Term:
     """Returns what the reductions of the pieces amount to together."""
-    operator, total = _COMBINED_BY[op_type], parts[0]
-    for one in parts[1:]:
-        total = _apply(operator, total, one)
+    operator = _COMBINED_BY[op_type]
+    if len(parts) > 2 and operator in _AT_ONCE and parts[0].dtype.is_floating_point():
+        total = _apply(_AT_ONCE[operator], *parts)
+    else:
+        total = parts[0]
+        for one in parts[1:]:
+            total = _apply(operator, total, one)
     if op_type != "ReduceMean":
         return total
     if any(size != pieces[0] for size in pieces):
@@ -132,8 +138,8 @@ def _combined(op_type: str, parts: Sequence[Term], pieces: Shape) -> Term:
     return _apply("Div", total, Number(float(len(parts)), total.dtype))
 
 
-def _apply(operator: str, left: Term, right: Term) -> Term:
-    found = applied(operator, [left, right], left.dtype)
+def _apply(operator: str, *operands: Term) -> Term:
+    found = applied(operator, operands, operands[0].dtype)
     if found is None:
         raise ObstacleError("the pieces have different shapes")
     return found
