@@ -38,6 +38,8 @@ class Metadata:
         opset: Opset of the default domain.
         guards: What must hold of the dynamic dimensions for the rewritten graph to be right.
         tolerance: What the outputs were compared with.
+        target_runtime: What the file is to be fast on.
+        layouts: The parts of the graph that compute in another order of axes than the source.
         semantics: What an overlapping assignment means: every right-hand side is read before anything is written.
         versions: Versions of the packages that made the file.
     """
@@ -53,6 +55,8 @@ class Metadata:
     state: Mapping[str, str] = field(default_factory=dict)
     guards: tuple[str, ...] = ()
     tolerance: Tolerance = field(default_factory=Tolerance)
+    target_runtime: str | None = None
+    layouts: tuple[str, ...] = ()
     semantics: str = CLONE
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,6 +74,8 @@ class Metadata:
             "opset": self.opset,
             "guards": list(self.guards),
             "tolerance": {"atol": self.tolerance.atol, "rtol": self.tolerance.rtol},
+            "target_runtime": self.target_runtime,
+            "layouts": list(self.layouts),
             "versions": dict(self.versions),
         }
         return {f"{PREFIX}semantics": self.semantics} | {
@@ -109,6 +115,8 @@ class Metadata:
                 opset=read["opset"],
                 guards=tuple(read["guards"]),
                 tolerance=Tolerance(**read["tolerance"]),
+                target_runtime=read.get("target_runtime"),
+                layouts=tuple(read.get("layouts", ())),
                 semantics=semantics,
                 versions=read["versions"],
             )

@@ -111,6 +111,14 @@ class Target(enum.Enum):
     TENSORRT = "tensorrt"
 
 
+class Runtime(enum.Enum):
+    """What an exported file is to be fast on."""
+
+    ONNXRUNTIME_CPU = "onnxruntime-cpu"
+    TENSORRT = "tensorrt"
+    PORTABLE = "portable"
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """When an output passes: ``|out - ref| <= atol * max|ref| + rtol * |ref|`` and NaN and Inf coincide.

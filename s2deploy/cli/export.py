@@ -9,12 +9,15 @@ import click
 
 from s2deploy.cli.command import FILE, Command, options
 from s2deploy.cli.parameters import parse_kwargs, reporter_for, source_options, tolerance_options
+from s2deploy.specs import Runtime
 
 _INPUT_HELP = (
     "An input, in forward's order. A DIM is 96, batch=1..64, batch=1..8..64 (min, opt, max), height=28..448/28 "
     "(multiples), or batch again. Repeat for every input. An .onnx MODEL has its own shapes by default."
 )
 _VALUE_RANGE_HELP = "Range of an input's random values, e.g. tokens=0..31999. Integers default to 0..1."
+
+_RUNTIME_HELP = "What the file is to be fast on; it runs anywhere. Default: portable."
 
 
 @click.command(cls=Command, short_help="Export MODEL to a clean ONNX file and prove it.")
@@ -26,6 +29,12 @@ _VALUE_RANGE_HELP = "Range of an input's random values, e.g. tokens=0..31999. In
     click.option("--data", type=FILE, help="Inputs to prove the file on, an .npz of arrays by input name."),
     click.option("--value-range", "value_ranges", metavar="NAME=LO..HI", multiple=True, help=_VALUE_RANGE_HELP),
     click.option("--opset", type=int, help="ONNX opset of a PyTorch MODEL, default 20; an .onnx MODEL keeps its own."),
+    click.option(
+        "--target-runtime",
+        type=click.Choice([r.value for r in Runtime]),
+        default=Runtime.PORTABLE.value,
+        help=_RUNTIME_HELP,
+    ),
 )
 @tolerance_options
 @options(

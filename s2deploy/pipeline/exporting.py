@@ -20,9 +20,9 @@ from s2deploy.pipeline.withdrawing import Attempt
 from s2deploy.pipeline.writing import rewrite_and_write
 from s2deploy.report import Reporter
 from s2deploy.results import ExportResult
-from s2deploy.rewrite import RewriteReport
+from s2deploy.rewrite import DEFAULT_RUNTIME, RewriteReport
 from s2deploy.runtime import Worker
-from s2deploy.specs import TensorSpec, Tolerance, with_value_ranges
+from s2deploy.specs import Runtime, TensorSpec, Tolerance, with_value_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,7 @@ def export(
     weights: AnyPath | None = None,
     trust_pickle: bool = False,
     opset: int | None = None,
+    target_runtime: str | Runtime = DEFAULT_RUNTIME,
     validate: bool = True,
     atol: float | None = None,
     rtol: float | None = None,
@@ -58,6 +59,7 @@ def export(
         weights: A state_dict for a factory's module.
         trust_pickle: Whether code inside the files may run.
         opset: The opset to write, 20 by default; an ONNX file keeps its own.
+        target_runtime: What the file is to be fast on; it runs anywhere.
         validate: Whether to prove the file before it is written.
         atol: See `Tolerance`.
         rtol: See `Tolerance`.
@@ -73,6 +75,7 @@ def export(
     output = Path(output)
     reporter = reporter or Reporter()
     tolerance = tolerance_of(atol, rtol)
+    runtime = _runtime_of(target_runtime)
     given = specs_of(inputs, value_ranges)
     feed = None if data is None else load_feed(Path(data))
     check_output(output, read_paths(model, weights, data))
@@ -91,9 +94,9 @@ def export(
             proof = Proof(prepared.reference, worker, folder, prepared.specs, feed, tolerance, strict=True)
 
         def describe(attempt: Attempt) -> Metadata:
-            return _metadata(prepared, loaded.provenance, attempt.report, tolerance)
+            return _metadata(prepared, loaded.provenance, attempt.report, tolerance, runtime)
 
-        written = rewrite_and_write(prepared, output, folder, proof, describe, reporter)
+        written = rewrite_and_write(prepared, output, folder, proof, describe, reporter, runtime)
     attempt, size_bytes, remarks = written
     return ExportResult(
         output=output if attempt.is_right else None,
@@ -145,7 +148,18 @@ def _check_weights(prepared: Prepared, output: Path) -> None:
         check_output(output.with_name(f"{output.name}.data"), sources)
 
 
-def _metadata(prepared: Prepared, provenance: Provenance, report: RewriteReport, tolerance: Tolerance) -> Metadata:
+def _runtime_of(name: str | Runtime) -> Runtime:
+    try:
+        return Runtime(name)
+    except ValueError as error:
+        raise UsageError(
+            f"there is no target runtime {name!r}", hint=f"use one of {', '.join(runtime.value for runtime in Runtime)}"
+        ) from error
+
+
+def _metadata(
+    prepared: Prepared, provenance: Provenance, report: RewriteReport, tolerance: Tolerance, runtime: Runtime
+) -> Metadata:
     return Metadata(
         source=provenance.reference,
         source_sha256=provenance.source_sha256,
@@ -158,6 +172,8 @@ def _metadata(prepared: Prepared, provenance: Provenance, report: RewriteReport,
         opset=opset_of(prepared.model),
         guards=tuple(report.guards),
         tolerance=tolerance,
+        target_runtime=runtime.value,
+        layouts=tuple(map(str, report.layouts)),
         versions=installed_versions(),
     )
 

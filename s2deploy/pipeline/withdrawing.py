@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING
 
 from s2deploy.accuracy import Comparison
 from s2deploy.errors import RewriteError, S2DeployError
-from s2deploy.rewrite import REORDERING, Change, Changes, RewriteReport, Withdrawal, clean_up, rewrite
-from s2deploy.specs import Dim
+from s2deploy.rewrite import (
+    DEFAULT_RUNTIME,
+    REORDERING,
+    Change,
+    Changes,
+    RewriteReport,
+    Withdrawal,
+    clean_up,
+    rewrite,
+)
+from s2deploy.specs import Dim, Runtime
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,7 +68,11 @@ class Attempt:
 
 
 def attempt(
-    plain: ir.Model, ranges: dict[str, Dim], without: Collection[Change] = (), most: int | None = None
+    plain: ir.Model,
+    ranges: dict[str, Dim],
+    without: Collection[Change] = (),
+    most: int | None = None,
+    runtime: Runtime = DEFAULT_RUNTIME,
 ) -> Attempt:
     """Rewrites a copy of a graph.
 
@@ -68,6 +81,7 @@ def attempt(
         ranges: The sizes that named dimensions can take.
         without: Changes to leave out.
         most: How many changes to make; None for all.
+        runtime: What the graph is to be fast on.
 
     Raises:
         RewriteError: The graph is none that can be rewritten.
@@ -75,7 +89,7 @@ def attempt(
     model = plain.clone()
     changes = Changes(without, most)
     try:
-        return Attempt(model, rewrite(model, ranges, changes=changes), tuple(changes.made))
+        return Attempt(model, rewrite(model, ranges, changes=changes, runtime=runtime), tuple(changes.made))
     except RewriteError:
         raise
     except Exception as error:

@@ -18,6 +18,7 @@ from s2deploy.pipeline.source import Prepared
 from s2deploy.pipeline.withdrawing import Attempt, Search, attempt
 from s2deploy.report import Reporter, Stage, format_bytes
 from s2deploy.rewrite import Change
+from s2deploy.specs import Runtime
 
 if TYPE_CHECKING:
     pass
@@ -33,6 +34,7 @@ def rewrite_and_write(
     proof: Proof | None,
     describe: Callable[[Attempt], Metadata],
     reporter: Reporter,
+    runtime: Runtime,
 ) -> tuple[Attempt, int, tuple[str, ...]]:
     """Rewrites a graph and writes it if it is right; rewrites that are wrong are left out.
 
@@ -43,6 +45,7 @@ def rewrite_and_write(
         proof: Compares files with the original; None where that is not wanted.
         describe: Returns the metadata of the file.
         reporter: Told about every stage.
+        runtime: What the file is to be fast on.
 
     Returns:
         What was written, or what was wrong with it; the size of the files in bytes; and what the user should know.
@@ -53,7 +56,7 @@ def rewrite_and_write(
         ArtifactError: The file cannot be written.
     """
     with reporter.stage("rewrite", "rewriting data movement") as stage:
-        done = attempt(prepared.model, prepared.ranges)
+        done = attempt(prepared.model, prepared.ranges, runtime=runtime)
         stage.detail = _describe(done)
     with staged(output) as path:
         size_bytes = 0
@@ -63,7 +66,7 @@ def rewrite_and_write(
         if not done.is_right:
             _discard(path.parent)
             with reporter.stage("withdraw", "looking for what is wrong") as stage:
-                done, remarks = _withdraw(prepared, done, folder, proof, stage)
+                done, remarks = _withdraw(prepared, done, folder, proof, stage, runtime)
                 stage.detail = f"{len(done.report.withdrawn)} withdrawn, {_describe(done)}"
                 stage.notes += remarks
             if done.refused is not None:
@@ -97,12 +100,12 @@ def _write(
 
 
 def _withdraw(
-    prepared: Prepared, failed: Attempt, folder: Path, proof: Proof | None, stage: Stage
+    prepared: Prepared, failed: Attempt, folder: Path, proof: Proof | None, stage: Stage, runtime: Runtime
 ) -> tuple[Attempt, tuple[str, ...]]:
     """Leaves out what is wrong; see `withdrawing.py`."""
 
     def tries(without: Collection[Change], most: int | None) -> Attempt:
-        tried = attempt(prepared.model, prepared.ranges, without, most)
+        tried = attempt(prepared.model, prepared.ranges, without, most, runtime)
         if tried.broke is not None or proof is None:
             return tried
         draft = folder / "draft"

@@ -18,6 +18,7 @@ from s2deploy.rewrite.changes import Change, Changes, Withdrawal
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.folding import fold_constants
+from s2deploy.rewrite.layout import Layout, choose_layouts
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.multiples import factored, part_of
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
@@ -25,15 +26,18 @@ from s2deploy.rewrite.reductions_stacked import unstack_reductions
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
 from s2deploy.rewrite.rules import SCATTERS
+from s2deploy.rewrite.runtime_costs import COSTS, DEFAULT_RUNTIME
 from s2deploy.rewrite.scatter_reductions import expand_reductions
 from s2deploy.rewrite.views_merged import merge_views
-from s2deploy.specs import Dim
+from s2deploy.specs import Dim, Runtime
 
 __all__ = [
     "DEFAULT_PASSES",
+    "DEFAULT_RUNTIME",
     "REORDERING",
     "Change",
     "Changes",
+    "Layout",
     "Refusal",
     "Rewrite",
     "RewriteReport",
@@ -54,7 +58,8 @@ class RewriteReport:
 
     Attributes:
         rewrites: Tensors that are now computed by other nodes.
-        refusals: Scatters that were left alone.
+        layouts: Regions that compute in another order of axes.
+        refusals: Scatters and Transposes that were left alone.
         withdrawn: Changes that were left out because the outputs differed with them.
         guards: Comparisons of sizes that were decided by the declared ranges; the graph is right where they hold.
         nodes_before: Nodes that are not Constant, before.
@@ -64,6 +69,7 @@ class RewriteReport:
     """
 
     rewrites: list[Rewrite] = field(default_factory=list)
+    layouts: list[Layout] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     withdrawn: tuple[Withdrawal, ...] = ()
     guards: tuple[str, ...] = ()
@@ -83,6 +89,7 @@ class Context:
         report: Where a pass says what it did.
         weights: Names of the initializers that the file came with.
         changes: Which changes may be made.
+        runtime: What the graph is to be fast on.
         pass_name: The pass that is running.
     """
 
@@ -91,6 +98,7 @@ class Context:
     report: RewriteReport
     weights: frozenset[str]
     changes: Changes
+    runtime: Runtime
     pass_name: str
 
     def allow(self, part: str) -> bool:
@@ -165,6 +173,27 @@ def fold(model: ir.Model, context: Context) -> None:
     fold_constants(model.graph, context.weights, context.allow)
 
 
+def layout(model: ir.Model, context: Context) -> None:
+    """Puts axes in the order that is the cheapest on the runtime; see `layout.py`.
+
+    In another order movement may compose further, after which another order may be the cheapest.
+    """
+    report = context.report
+    for number in range(_MOST_ROUNDS):
+        if number and not context.allow(f"round {number + 1}"):
+            return
+        costs = COSTS[context.runtime]
+        found = choose_layouts(model.graph, context.ranges, context.sizes, costs, context.allow)
+        report.layouts += found.layouts
+        if not found.layouts:
+            report.refusals += found.refusals
+            return
+        clean_up(model, replace(context, pass_name=clean_up.__name__))
+        refusals = list(report.refusals)
+        compose(model, replace(context, pass_name=compose.__name__))
+        report.refusals[:] = refusals
+
+
 def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     if context.allow("unused nodes"):
@@ -188,8 +217,10 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     merge,
     fold,
     clean_up,
+    layout,
+    clean_up,
 )
-REORDERING = frozenset({unstack.__name__})
+REORDERING = frozenset({unstack.__name__, layout.__name__})
 """Passes that put sums in another order; all others compute the same numbers in the same way."""
 
 
@@ -198,6 +229,7 @@ def rewrite(
     ranges: Mapping[str, Dim] | None = None,
     passes: tuple[Pass, ...] | None = None,
     changes: Changes | None = None,
+    runtime: Runtime = DEFAULT_RUNTIME,
 ) -> RewriteReport:
     """Rewrites a model in place.
 
@@ -206,6 +238,7 @@ def rewrite(
         ranges: The sizes that named dimensions can take. A dimension without one is at least 1.
         passes: What to run, in order; `DEFAULT_PASSES` unless given.
         changes: Which changes may be made, all unless given, and where those made are kept.
+        runtime: What the graph is to be fast on.
 
     Raises:
         RewriteError: The model's operator set is older than the rewrites know.
@@ -230,7 +263,7 @@ def rewrite(
     with factored(model.graph, multiples):
         for run in DEFAULT_PASSES if passes is None else passes:
             if changes.allow(run.__name__):
-                run(model, Context(intervals, sizes, report, weights, changes, run.__name__))
+                run(model, Context(intervals, sizes, report, weights, changes, runtime, run.__name__))
     common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)

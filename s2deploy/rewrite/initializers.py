@@ -7,11 +7,17 @@ import onnx_ir as ir
 from s2deploy.rewrite.constants import Array
 
 
-def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+def add_initializer(graph: ir.Graph, name: str, elements: Array | ir.TensorProtocol) -> ir.Value:
     """Adds an initializer with the given elements, under the name or the next one that is free, and returns it."""
     while name in graph.initializers:
         name += "_"
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    tensor = elements if isinstance(elements, ir.TensorProtocol) else ir.Tensor(elements, name=name)
+    tensor.name = name
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape([int(str(size)) for size in tensor.shape]),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
     graph.register_initializer(value)
     return value

@@ -1,0 +1,159 @@
+"""What operators cost on a runtime, to choose between graphs that compute the same.
+
+Only ratios matter. `ONNXRUNTIME_CPU` is nanoseconds that ``benchmarks/runtime_costs.py`` measured.
+`COUNTING` is not measured: an element that an operator writes costs one, whatever the operator, and no order of axes
+and no form of a product is faster than another, so what moves the least wins. That is right wherever memory limits, and
+as much as can be said of TensorRT without measuring it: it fuses arithmetic, picks kernels and formats by itself, and
+has to run what is left of Transposes, Slices and Concats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from s2deploy.specs import Runtime
+
+Sizes = Sequence[int]
+
+
+@dataclass(frozen=True)
+class PerElement:
+    """What an element costs in a tensor that fits into the nearest caches, and in one that does not.
+
+    Attributes:
+        near_ns: In a small tensor.
+        far_ns: In one of `FAR` elements or more; in between it grows in proportion.
+    """
+
+    near_ns: float
+    far_ns: float
+
+    def of(self, elements: int) -> float:
+        """Returns the cost of all elements of a tensor."""
+        return elements * (self.near_ns + (self.far_ns - self.near_ns) * min(elements / FAR, 1.0))
+
+
+FAR = 1 << 20
+
+
+@dataclass(frozen=True)
+class RuntimeCosts:
+    """The cost of operators on one runtime, in nanoseconds of one thread, elements being float32.
+
+    Attributes:
+        node_ns: Starting an operator.
+        view_ns: Starting one that moves nothing, such as Reshape.
+        run_ns: A contiguous run of elements.
+        elementwise: An element of arithmetic.
+        moved: An element that Slice, Concat, Split or Pad copies.
+        transposed: An element that Transpose moves.
+        normalized: An element of a normalization.
+        summed_within_ns: An element that is reduced over the last axes.
+        summed_across_ns: An element that is reduced over others.
+        product_ns: A multiply-add of ``MatMul(x, W)``.
+        left_factor: How much longer ``MatMul(W, x)`` takes.
+        conv_factor: How much longer a Conv of size 1 takes, apart from its elements.
+        conv_element_ns: An element that such a Conv reads or writes.
+        fuses_bias: Whether a MatMul adds a bias for nothing, as a Conv does.
+    """
+
+    node_ns: float
+    view_ns: float
+    run_ns: float
+    elementwise: PerElement
+    moved: PerElement
+    transposed: PerElement
+    normalized: PerElement
+    summed_within_ns: float
+    summed_across_ns: float
+    product_ns: float
+    left_factor: float
+    conv_factor: float
+    conv_element_ns: float
+    fuses_bias: bool
+
+    def arithmetic(self, elements: int, run: int) -> float:
+        """Returns the cost of arithmetic whose operands are contiguous, or repeat, over runs of some length."""
+        return self.node_ns + self.elementwise.of(elements) + elements / max(run, 1) * self.run_ns
+
+    def movement(self, elements: int, run: int) -> float:
+        """Returns the cost of copying elements in contiguous runs of some length."""
+        return self.node_ns + self.moved.of(elements) + elements / max(run, 1) * self.run_ns
+
+    def reduction(self, elements: int, *, within: bool) -> float:
+        """Returns the cost of a reduction, over the last axes where `within`."""
+        return self.node_ns + elements * (self.summed_within_ns if within else self.summed_across_ns)
+
+    def normalization(self, elements: int) -> float:
+        """Returns the cost of a normalization or Softmax along the last axis."""
+        return self.node_ns + self.normalized.of(elements)
+
+    def transposition(self, sizes: Sizes, perm: Sequence[int]) -> float:
+        """Returns the cost of a Transpose of a tensor; one that moves axes of size 1 alone moves nothing."""
+        moved = [axis for axis in perm if sizes[axis] != 1]
+        if moved == sorted(moved):
+            return self.view_ns
+        return self.node_ns + self.transposed.of(math.prod(sizes))
+
+    def linear(self, form: str, positions: int, inputs: int, outputs: int, *, bias: bool) -> float:
+        """Returns the cost of a linear map.
+
+        Args:
+            form: One of `layout_linear.forms`.
+            positions: How many vectors are mapped.
+            inputs: Their length.
+            outputs: The length of the results.
+            bias: Whether a bias is added.
+        """
+        product = positions * inputs * outputs * self.product_ns
+        if form == "Conv":
+            return self.node_ns + product * self.conv_factor + positions * (inputs + outputs) * self.conv_element_ns
+        total = self.node_ns + product * (1.0 if form == "MatMul" else self.left_factor)
+        if bias and not self.fuses_bias:
+            total += self.arithmetic(positions * outputs, outputs if form == "MatMul" else positions)
+        return total + (2 * self.view_ns if form == "left MatMul of rows" else 0)
+
+
+ONNXRUNTIME_CPU = RuntimeCosts(
+    node_ns=500,
+    view_ns=400,
+    run_ns=5,
+    elementwise=PerElement(0.25, 0.8),
+    moved=PerElement(0.15, 0.5),
+    transposed=PerElement(0.35, 1.6),
+    normalized=PerElement(0.75, 0.95),
+    summed_within_ns=0.12,
+    summed_across_ns=0.75,
+    product_ns=0.017,
+    left_factor=1.25,
+    conv_factor=1.02,
+    conv_element_ns=0.35,
+    fuses_bias=False,
+)
+COUNTING = RuntimeCosts(
+    node_ns=500,
+    view_ns=400,
+    run_ns=0,
+    elementwise=PerElement(1, 1),
+    moved=PerElement(1, 1),
+    transposed=PerElement(1, 1),
+    normalized=PerElement(1, 1),
+    summed_within_ns=1,
+    summed_across_ns=1,
+    product_ns=0,
+    left_factor=1,
+    conv_factor=1,
+    conv_element_ns=0,
+    fuses_bias=True,
+)
+COSTS: Mapping[Runtime, tuple[RuntimeCosts, ...]] = {
+    Runtime.ONNXRUNTIME_CPU: (ONNXRUNTIME_CPU,),
+    Runtime.TENSORRT: (COUNTING,),
+    Runtime.PORTABLE: (COUNTING, ONNXRUNTIME_CPU),
+}
+"""What each runtime is judged by. The graph that is cheapest by the first is taken unless one of the others finds it
+`WORSE` than what it would have taken itself."""
+WORSE = 1.03
+DEFAULT_RUNTIME = Runtime.PORTABLE
