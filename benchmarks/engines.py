@@ -31,9 +31,9 @@ from s2deploy.precision.random_feeds import random_feeds
 from s2deploy.report import format_bytes
 
 HERE = Path(__file__).resolve().parent
-MODELS = {
-    f"{HERE.parent / 'examples' / 's2mlpv2.py'}:s2mlpv2_small_7": "x:batch=1..2..4,3,224,224",
-    f"{HERE / 'attention_block.py'}:attention_block": "x:batch=1..2..4,512,14,14",
+MODELS: dict[str, tuple[str, dict[str, int], str]] = {
+    "s2mlpv2_small_7": (f"{HERE.parent / 'examples' / 's2mlpv2.py'}:s2mlpv2_small_7", {}, "x:batch=1..2..4,3,224,224"),
+    "s2attention": (f"{HERE / 'blocks.py'}:S2Attention", {"channels": 512}, "x:batch=1..2..4,512,14,14"),
 }
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PACKAGES = ("s2deploy", "tensorrt_rtx", "polygraphy", "onnx", "onnxruntime", "torch")
@@ -72,9 +72,9 @@ def main() -> None:
 
 def exported(folder: Path) -> Iterator[Path]:
     """Yields the default models as ONNX files."""
-    for source, spec in MODELS.items():
-        output = folder / (source.rpartition(":")[2] + ".onnx")
-        s2deploy.export(source, output, inputs=[spec])
+    for name, (source, arguments, spec) in MODELS.items():
+        output = folder / f"{name}.onnx"
+        s2deploy.export(source, output, inputs=[spec], kwargs=arguments)
         yield output
 
 
@@ -109,6 +109,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     capabilities = list(dict.fromkeys(row["capability"] for row in rows))
     refusals = list(dict.fromkeys(row["refused"] for row in rows if "refused" in row))
     yield "Size of the plan and time of the builder by compute capability; written by `python benchmarks/engines.py`."
+    yield "Times depend on what else the machine did; the refusals are TensorRT-RTX's own, foreseen before it is asked."
     yield ""
     yield f"| model | precision | products, as read back | {' | '.join(capabilities)} |"
     yield "|---|---|---|" + "---|" * len(capabilities)
