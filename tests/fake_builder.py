@@ -218,6 +218,10 @@ def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") 
         def get_tactic_sources(self) -> int:
             return 0
 
+        def set_tactic_sources(self, flags: int) -> bool:
+            self._record("set_tactic_sources", flags)
+            return True
+
         def set_memory_pool_limit(self, pool: Any, limit: int) -> None:
             self._record("set_memory_pool_limit", pool.name, limit)
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
@@ -164,5 +165,8 @@ def _recorded(options: BuildOptions, family: Family, answer: Answer) -> dict[str
 
 
 def _versions(toolchain: Toolchain, version: str) -> dict[str, str]:
-    others = {name: packages.version(name) for name in ("polygraphy", "onnx", "s2deploy")}
-    return {toolchain.module: version} | others
+    versions = {toolchain.module: version}
+    for name in ("polygraphy", "onnx", "s2deploy"):
+        with suppress(packages.PackageNotFoundError):  # a checkout on the path has no metadata
+            versions[name] = packages.version(name)
+    return versions

@@ -21,7 +21,7 @@ from s2deploy.sidecar import Device
 
 _LONGEST_SECONDS = 60
 _asked = json.loads(os.environ["S2DEPLOY_FAKE"])
-_module = make("10.16", entry=_asked["entry"])
+_module = make(_asked.get("version", "10.16"), entry=_asked["entry"])
 _module.__spec__ = __spec__
 _build = _module.Builder.build_serialized_network
 
