@@ -2,6 +2,7 @@
 # make test   run the tests              make check   ruff and mypy --strict              make clean
 # make soak   2,000 random modules       make fuzz    ten minutes of mutated ONNX files   make coverage   docs/coverage.md
 # make plugins-test TENSORRT_11_INCLUDE=FOLDER   plugins/ with nvcc and TensorRT's headers (8, 10, 11)
+# make bench  latency against every peer, on an idle machine; an interrupted run goes on where it stopped
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := out
 
-.PHONY: demo test plugins-test check soak fuzz coverage install clean
+.PHONY: demo test plugins-test check soak fuzz coverage bench install clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -46,6 +47,10 @@ fuzz: $(READY)
 
 coverage: $(READY)
 	$(BIN)/python benchmarks/coverage.py --output docs/coverage.md
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python benchmarks/latency.py
 
 install: $(READY)
 

@@ -44,7 +44,8 @@ def exported(workload: Workload, folder: Path) -> tuple[dict[str, Path], dict[st
             continue
         target = folder / f"{_stem(label)}.onnx"
         try:
-            s2deploy.export(workload.source, target, inputs=[size], kwargs=workload.kwargs)
+            # not proven here: the benchmark compares all outputs, and sees what is wrong
+            s2deploy.export(workload.source, target, inputs=[size], kwargs=workload.kwargs, validate=False)
             files[label] = target
         except S2DeployError as error:
             missing[label] = error.message.splitlines()[0]

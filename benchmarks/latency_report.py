@@ -35,7 +35,8 @@ def against(run: dict[str, Any], peer: str) -> float | None:
     medians = {entry["label"]: entry["median_ms"] for entry in run["measurements"]}
     ours = medians[OURS]
     if peer == BETTER:
-        return min((medians[label] for label in (EAGER, COMPILE) if label in medians), default=math.nan) / ours
+        eager = [medians[label] for label in (EAGER, COMPILE) if label in medians]
+        return min(eager) / ours if eager else None
     if peer == FLOOR:
         products = [medians[label] for label in FLOORS if label in medians]
         return ours / min(products) if products else None

@@ -33,7 +33,7 @@ class Workload:
     shape: tuple[int, ...]
     dynamic: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 24.0
+    seconds: float = 18.0
 
     @property
     def fixed(self) -> str:
@@ -62,7 +62,7 @@ def _example(batch: int) -> Workload:
         source=f"{EXAMPLE}:s2mlpv2_small_7",
         shape=(batch, 3, 224, 224),
         dynamic=f"x:batch=1..{batch}..8,3,224,224",
-        seconds=40.0,
+        seconds=30.0,
     )
 
 
@@ -81,7 +81,7 @@ WORKLOADS = (
         shape=(1, 96, 56, 56),
         dynamic="x:batch=1..1..8,96,height=4..56..112,width=4..56..112",
         kwargs={"channels": 96},
-        seconds=15.0,
+        seconds=12.0,
     ),
     Workload(
         name="tsm_64_28_8",
@@ -91,7 +91,7 @@ WORKLOADS = (
         shape=(8, 64, 28, 28),
         dynamic="x:frames=8..8..32/8,64,height=4..28..56,width=4..28..56",
         kwargs={"channels": 64},
-        seconds=15.0,
+        seconds=12.0,
     ),
     Workload(
         name="swin_96_56_1",
@@ -101,7 +101,7 @@ WORKLOADS = (
         shape=(1, 96, 56, 56),
         dynamic="x:batch=1..1..8,96,56,56",
         kwargs={"channels": 96},
-        seconds=15.0,
+        seconds=12.0,
     ),
 )
 QUICK = (_block(96, 14, 1),)

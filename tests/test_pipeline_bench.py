@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -199,15 +197,13 @@ def test_a_process_that_dies_is_an_error_that_says_what_it_did(double: Path, tmp
 
 
 def test_a_turn_is_over_when_no_thread_computes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spin() -> None:
-        while time.thread_time() < 0.05:
-            pass
-
-    monkeypatch.setattr(bench_serve, "_MOST_STILL_SECONDS", 60.0)
-    spinning = threading.Thread(target=spin)
-    spinning.start()
+    readings = iter([0.0, 0.001, 0.001, 0.0018, 0.0018, 0.0019])
+    slept: list[float] = []
+    monkeypatch.setattr(bench_serve.time, "process_time", lambda: next(readings))
+    monkeypatch.setattr(bench_serve.time, "sleep", slept.append)
     bench_serve.become_still()
-    assert not spinning.is_alive()
+    assert next(readings, None) is None
+    assert slept == [0.001] * 3
 
 
 def test_an_interrupt_ends_all_processes_and_leaves_nothing(double: Path, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s2deploy.errors import S2DeployError, TargetUnavailableError, ValidationError
+from s2deploy.errors import InputSpecError, S2DeployError, TargetUnavailableError, ValidationError
 from s2deploy.feeds import Array, Feed
 from s2deploy.runtime import OnnxSession, Session, TensorInfo, load
+from s2deploy.runtime.binding import check
 from s2deploy.runtime.tensors import from_torch, to_torch
 from s2deploy.specs import TensorSpec
 
@@ -118,8 +119,9 @@ class SessionRunner(Runner):
         return self._session.specs
 
     def prepare(self, feed: Feed) -> Callable[[], Any]:
-        """Returns a call that takes and gives arrays; the first one checks them."""
-        self._session(feed)
+        """Checks the arrays once, and returns a call that takes and gives arrays."""
+        ranges = self._session.specs if isinstance(self._session, OnnxSession) else ()  # of a plan, profiles decide
+        check(feed, self._session.inputs, ranges)
         timed = getattr(self._session, "timed", None)
         if timed is None:
             return lambda: self._session.run(feed)
@@ -161,7 +163,10 @@ class TorchRunner(Runner):
         """The inputs of an exported program; of others nothing is known."""
         from s2deploy.pipeline.program_inputs import specs_of_program
 
-        return () if self.loaded.program is None else specs_of_program(self.loaded.program)
+        try:
+            return () if self.loaded.program is None else specs_of_program(self.loaded.program)
+        except InputSpecError:  # sizes without bounds: the user says which
+            return ()
 
     def prepare(self, feed: Feed) -> Callable[[], Any]:
         """Returns a call of the module on tensors of the processor, whose results are there too."""
