@@ -27,7 +27,7 @@ _LIMIT_SECONDS = 900
 
 
 def exported(workload: Workload, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Exports a workload every way, keeping what is there already of peers.
+    """Exports a workload every way, keeping what is there from before.
 
     Args:
         workload: What to export.
@@ -42,10 +42,16 @@ def exported(workload: Workload, folder: Path) -> tuple[dict[str, Path], dict[st
     for label, size in ((OURS, workload.fixed), (DYNAMIC, workload.dynamic)):
         if not size:
             continue
-        target = folder / f"{_stem(label)}.onnx"
+        target, stamp = (folder / f"{_stem(label)}{suffix}" for suffix in (".onnx", ".json"))
+        wanted = {"digest": sha256_of_sources(), "size": size}
+        if _is_there(target, stamp, wanted):
+            files[label] = target
+            continue
+        stamp.unlink(missing_ok=True)
         try:
             # not proven here: the benchmark compares all outputs, and sees what is wrong
             s2deploy.export(workload.source, target, inputs=[size], kwargs=workload.kwargs, validate=False)
+            stamp.write_text(json.dumps({"wanted": wanted}), encoding="utf-8")
             files[label] = target
         except S2DeployError as error:
             missing[label] = error.message.splitlines()[0]
@@ -76,6 +82,14 @@ def sha256_of_sources() -> str:
     return digest.hexdigest()
 
 
+def _is_there(target: Path, stamp: Path, wanted: dict[str, object]) -> bool:
+    """Whether a file was made from the same before; what could not be finished has no stamp."""
+    if not (target.is_file() and stamp.is_file()):
+        return False
+    same: bool = json.loads(stamp.read_text(encoding="utf-8"))["wanted"] == wanted
+    return same
+
+
 def _keep(label: str, problem: str | None, target: Path, files: dict[str, Path], missing: dict[str, str]) -> None:
     if problem is None:
         files[label] = target
@@ -92,8 +106,9 @@ def _peer(kind: str, arguments: list[str], target: Path) -> str | None:
     stamp = target.with_suffix(".json")
     versions = {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnxslim")}
     wanted = {"arguments": arguments, "versions": versions, "blocks": hashlib.sha256(BLOCKS.read_bytes()).hexdigest()}
-    if target.is_file() and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["wanted"] == wanted:
+    if _is_there(target, stamp, wanted):
         return None
+    stamp.unlink(missing_ok=True)
     target.unlink(missing_ok=True)
     command = [sys.executable, __file__, kind, *arguments, str(target)]
     started = time.perf_counter()
