@@ -124,13 +124,13 @@ class Reader:
         return None
 
     def _elementwise(self, node: ir.Node, axis: int, depth: int) -> Segments | None:
-        from_end = self._rank(node.outputs[0]) - axis
+        from_end, total = self._rank(node.outputs[0]) - axis, self._channels(node.outputs[0], axis)
         operands: list[Segments | Shared] = []
         for operand in node.inputs:
             if operand is None:
                 return None
             own = self._rank(operand) - from_end
-            is_shared = own < 0 or self._channels(operand, own) == 1
+            is_shared = own < 0 or self._channels(operand, own) != total
             operands.append(Shared(operand, self._number(operand)) if is_shared else self.segments(operand, own, depth))
         key = (node.op_type, tuple(sorted((name, str(value.value)) for name, value in node.attributes.items())))
         result = []
