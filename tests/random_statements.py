@@ -233,9 +233,10 @@ def _loop(w: Writer) -> None:
     if not shape or not theirs or is_dynamic(shape[0]) or is_dynamic(theirs[0]):
         return
     count = min(shape[0][0], theirs[0][0], 3)
+    offsets = min(count, *theirs[-1])  # a size is not captured where it may be smaller than the offset
     lines = [
         f"for i in range({count}): {name}[i] = {other}[-i]",
-        f"for i in range({count}): {name}[i, ..., i:] = {other}[i, ..., :{other}.shape[-1] - i]",
+        f"for i in range({offsets}): {name}[i, ..., i:] = {other}[i, ..., :{other}.shape[-1] - i]",
         f"for i, part in enumerate({name}.unbind(0)): part.fill_({other}.dim() + i)",
         f"for i in range({count} - 1): {name}[i + 1] = {name}[i]",
     ]
