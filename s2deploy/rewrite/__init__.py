@@ -15,6 +15,7 @@ from onnx_ir.passes import common
 
 from s2deploy.errors import RewriteError
 from s2deploy.rewrite.changes import Change, Changes, Withdrawal
+from s2deploy.rewrite.channel_order import order_channels
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.folding import fold_constants
@@ -194,6 +195,11 @@ def layout(model: ir.Model, context: Context) -> None:
         report.refusals[:] = refusals
 
 
+def order(model: ir.Model, context: Context) -> None:
+    """Puts channels side by side to which the same is done; see `channel_order.py`."""
+    context.report.refusals += order_channels(model.graph, context.ranges, context.allow)
+
+
 def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     if context.allow("unused nodes"):
@@ -219,8 +225,10 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     clean_up,
     layout,
     clean_up,
+    order,
+    clean_up,
 )
-REORDERING = frozenset({unstack.__name__, layout.__name__})
+REORDERING = frozenset({unstack.__name__, layout.__name__, order.__name__})
 """Passes that put sums in another order; all others compute the same numbers in the same way."""
 
 

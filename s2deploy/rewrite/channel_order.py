@@ -100,7 +100,7 @@ def _may_help(value: ir.Value) -> bool:
         seen += 1
         if node is not None and node.op_type == "Concat":
             return True
-        if node is not None and node.op_type in ("Add", "Mul", "Sub", "Relu", "Reshape"):
+        if node is not None and node.op_type in ("Add", "Sum", "Mul", "Sub", "Relu", "Reshape"):
             waiting += [operand for operand in node.inputs if operand is not None]
     return False
 
@@ -219,7 +219,7 @@ def _whole_terms(groups: Sequence[Group]) -> list[int]:
 
 
 def _terms(expression: Expression) -> list[Expression]:
-    if isinstance(expression, Applied) and expression.node.op_type == "Add":
+    if isinstance(expression, Applied) and expression.node.op_type in ("Add", "Sum"):
         return [term for argument in expression.arguments for term in _terms(argument)]
     return [expression]
 

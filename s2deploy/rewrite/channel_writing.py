@@ -12,6 +12,8 @@ from s2deploy.rewrite.channel_segments import Applied, Expression, Leaf, Shared,
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.initializers import add_initializer
 
+_PAIR = 2
+
 Slot = tuple[Leaf, ...]
 """What the members of a group read in one place; in the new order they lie side by side."""
 
@@ -66,14 +68,12 @@ class Writer:
         return self._node(node, [self.write(column) for column in columns], first.axis, size)
 
     def sum(self, terms: Sequence[ir.Value]) -> ir.Value:
-        """Adds terms one after the other."""
-        result = terms[0]
-        for term in terms[1:]:
-            added = ir.node("Add", [result, term])
-            added.outputs[0].type, added.outputs[0].shape = term.type, term.shape
-            self._insert(added)
-            result = added.outputs[0]
-        return result
+        """Adds terms."""
+        if len(terms) == 1:
+            return terms[0]
+        node = ir.node("Add" if len(terms) == _PAIR else "Sum", terms)
+        node.outputs[0].type, node.outputs[0].shape = terms[-1].type, terms[-1].shape
+        return self._insert(node)
 
     def split(self) -> None:
         """Makes slices that leave nothing of a tensor out one Split."""
