@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.coordinates import divide
 from s2deploy.rewrite.elementwise import ELEMENTWISE, VIEWS
 from s2deploy.rewrite.expressions import elements
 from s2deploy.rewrite.rules_movement import int_attribute, ints_attribute
@@ -77,20 +78,24 @@ class Distribution:
                 return None
             if int_attribute(node, "axis", 0) % len(shape) == axis:
                 return tuple(one[axis] for one in known if one is not None)
-            found = [self.pieces(one, axis, depth) for one in node.inputs if one is not None]
-            return found[0] if all(one == found[0] for one in found) else None
+            parts = [self.pieces(one, axis, depth) for one in node.inputs if one is not None]
+            return parts[0] if all(one == parts[0] for one in parts) else None
         if node.op_type in VIEWS:
-            inner = own_axis(known[0], shape, axis)
-            return None if inner is None else self.pieces(data, inner, depth)
+            own = own_axis(known[0], shape, axis)
+            inside = None if own is None else self.pieces(data, own[0], depth)
+            if own is None or inside is None:
+                return None
+            pieces = tuple(divide(size, own[1]) for size in inside)
+            return tuple(size for size in pieces if size is not None) if None not in pieces else None
         if node.op_type == "Transpose":
             return self.pieces(data, _perm(node, len(shape))[axis], depth)
         if node.op_type in ELEMENTWISE:
             for one, inner_shape in zip(node.inputs, known, strict=True):
-                own = axis - len(shape) + len(inner_shape or ())
-                if one is not None and inner_shape is not None and own >= 0 and inner_shape[own] != 1:
-                    pieces = self.pieces(one, own, depth)
-                    if pieces is not None:
-                        return pieces
+                place = axis - len(shape) + len(inner_shape or ())
+                if one is not None and inner_shape is not None and place >= 0 and inner_shape[place] != 1:
+                    found = self.pieces(one, place, depth)
+                    if found is not None:
+                        return found
         return None
 
     def piece(self, value: ir.Value, axis: int, index: int, sizes: Shape, *, linear: bool = True) -> Term:
@@ -129,10 +134,11 @@ class Distribution:
             rest = [self.piece(one, axis, index, sizes, linear=linear) for one in node.inputs if one is not None]
             return joined(int_attribute(node, "axis", 0) % len(shape), rest)
         if node.op_type in VIEWS:
-            inner = own_axis(self._shapes.shape(data), shape, axis)
-            assert inner is not None
+            own = own_axis(self._shapes.shape(data), shape, axis)
+            assert own is not None
             shape = (*shape[:axis], sizes[index], *shape[axis + 1 :])
-            return viewed(self.piece(data, inner, index, sizes, linear=linear), shape)
+            inner, rows = own[0], tuple(size * own[1] for size in sizes)
+            return viewed(self.piece(data, inner, index, rows, linear=linear), shape)
         if node.op_type == "Transpose":
             perm = _perm(node, len(shape))
             return permuted(self.piece(data, perm[axis], index, sizes, linear=linear), perm)
@@ -157,9 +163,16 @@ class Distribution:
         core = term.of if isinstance(term, View) else term
         own = own_axis(core.shape, term.shape, axis)
         node = core.value.producer() if isinstance(core, Leaf) else None
-        if node is None or own is None or node.op_type != "Softmax" or node.domain != "" or self._shapes.opset < 13:
+        if (
+            node is None
+            or own is None
+            or own[1] != 1
+            or node.op_type != "Softmax"
+            or node.domain != ""
+            or self._shapes.opset < 13
+        ):
             return False
-        return core.dtype == ir.DataType.FLOAT and int_attribute(node, "axis", -1) % len(core.shape) == own
+        return core.dtype == ir.DataType.FLOAT and int_attribute(node, "axis", -1) % len(core.shape) == own[0]
 
     def whole(self, value: ir.Value | None) -> Term:
         """Returns all of a value.

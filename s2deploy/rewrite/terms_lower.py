@@ -31,7 +31,7 @@ from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.shapes import Shapes
 from s2deploy.rewrite.terms import Applied, Joined, Leaf, Number, Part, Permuted, Reduced, Term, View, operands_of
-from s2deploy.rewrite.views import trimmed
+from s2deploy.rewrite.views import trimmed, without
 
 _DISPATCH = 1.0
 _VIEW = 0.5
@@ -87,6 +87,15 @@ class TermLowering:
             return self._part(term, before)
         if isinstance(term, View) and isinstance(term.of, Reduced) and term.shape == _kept(term.of):
             return self._reduced(term.of, before, term.shape)
+        if (
+            isinstance(term, View)
+            and isinstance(term.of, Part)
+            and term.shape == without(term.of.shape, [term.of.axis])
+        ):
+            inputs = [self.lower(term.of.of, before), self._movement.constant(np.array(term.of.index))]
+            return self._add(
+                ir.node("Gather", inputs, attributes={"axis": term.of.axis}), before, [term.shape], term.dtype
+            )[0]
         count = len(self._movement.added)
         found = self._movement.lower(self._moved(term, before), term.dtype, before)
         self.added += [node.op_type for node in self._movement.added[count:]]

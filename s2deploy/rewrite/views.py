@@ -53,13 +53,17 @@ def groups(inner: Shape, outer: Shape) -> tuple[Group, ...] | None:
     return tuple(found)
 
 
-def own_axis(inner: Shape, outer: Shape, axis: int) -> int | None:
-    """Returns the inner axis that is one outer axis and nothing else, None where there is none."""
+def own_axis(inner: Shape, outer: Shape, axis: int) -> tuple[int, Coord] | None:
+    """Returns the inner axis that is one outer axis, or begins with it, and how many elements go to one position of it.
+
+    None where there is none: after a Reshape of ``(b, 2*c)`` to ``(b, 2, c)`` the 2 is the inner axis 1 by rows of c,
+    and the c is none.
+    """
     for group in groups(inner, outer) or ():
         if axis in group.outer:
             wide = [a for a in group.inner if inner[a] != 1]
-            alone = [a for a in group.outer if outer[a] != 1] == [axis]
-            return wide[0] if alone and len(wide) == 1 else None
+            apart = [a for a in group.outer if outer[a] != 1]
+            return (wide[0], size_of([outer[a] for a in apart[1:]])) if apart[0] == axis and len(wide) == 1 else None
     return None
 
 
