@@ -21,9 +21,10 @@ struct DeviceBuffers
     cudaStream_t stream;
 };
 
+//! \param takesBfloat16 false leaves cases of bfloat16 out
 //! \param launch starts the operator on the stream; false where that fails
 //! \return 0, 1 where a case failed, 77 where there is no GPU
-int runOnDevice(char const* name, char const* casesPath,
+int runOnDevice(char const* name, char const* casesPath, bool takesBfloat16,
     std::function<bool(ReferenceCase const&, DeviceBuffers const&)> const& launch);
 
 } // namespace s2deploy

@@ -36,5 +36,5 @@ bool launch(ReferenceCase const& c, DeviceBuffers const& buffers)
 
 int main(int argc, char** argv)
 {
-    return s2deploy::runOnDevice("kernelDeviceTest", argc == 2 ? argv[1] : "", launch);
+    return s2deploy::runOnDevice("kernelDeviceTest", argc == 2 ? argv[1] : "", true, launch);
 }

@@ -96,5 +96,5 @@ int main(int argc, char** argv)
         auto* const creator = static_cast<Creator*>(all[at]);
         gCreators[creator->getPluginName()] = creator;
     }
-    return runOnDevice("pluginDeviceTest", argv[1], launch);
+    return runOnDevice("pluginDeviceTest", argv[1], NV_TENSORRT_MAJOR >= 9, launch);
 }
