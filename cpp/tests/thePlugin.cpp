@@ -1,0 +1,6 @@
+//! \file A plugin library to load.
+
+extern "C" int thePluginOfTheTest()
+{
+    return 1;
+}
