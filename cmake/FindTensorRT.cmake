@@ -27,8 +27,8 @@ if(TensorRT_INCLUDE_DIR)
 endif()
 
 foreach(_library nvinfer nvinfer_plugin)
-  # On Windows the files carry the major version from 10 on.
-  find_library(TensorRT_${_library}_LIBRARY NAMES ${_library} ${_library}_${_TensorRT_MAJOR}
+  # Python's packages of TensorRT hold no plain libnvinfer.so.
+  find_library(TensorRT_${_library}_LIBRARY NAMES ${_library} lib${_library}.so.${_TensorRT_MAJOR}
     HINTS ${_TensorRT_roots} PATH_SUFFIXES lib lib64 lib/x86_64-linux-gnu lib/aarch64-linux-gnu)
   mark_as_advanced(TensorRT_${_library}_LIBRARY)
   if(TensorRT_${_library}_LIBRARY)

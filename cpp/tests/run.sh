@@ -4,8 +4,8 @@
 #
 # usage: TensorRT_INCLUDE_DIR=... CUDA_INCLUDE_DIR=... cpp/tests/run.sh [BUILD_FOLDER]
 #
-# Further variables of the environment, such as CMAKE_PREFIX_PATH or nlohmann_json_DIR, go to CMake. Ends with status 77
-# and the reason where something that it needs is not there.
+# nlohmann_json_DIR and BUILD_SHARED_LIBS go to CMake as well. Ends with status 77 and the reason where something that it
+# needs is not there.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,7 +29,7 @@ log=$build/log
 step() { # COMMAND
   "$@" >"$log" 2>&1 || { cat "$log"; exit 1; }
 }
-strict=(-DCMAKE_COMPILE_WARNING_AS_ERROR=ON ${nlohmann_json_DIR:+-Dnlohmann_json_DIR="$nlohmann_json_DIR"})
+strict=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_COMPILE_WARNING_AS_ERROR=ON ${nlohmann_json_DIR:+-Dnlohmann_json_DIR="$nlohmann_json_DIR"})
 
 if ! cmake -S "$here/fake" -B "$build/fake" "${strict[@]}" -DTensorRT_INCLUDE_DIR="$TensorRT_INCLUDE_DIR" \
   -DCUDA_INCLUDE_DIR="$CUDA_INCLUDE_DIR" -DCMAKE_INSTALL_PREFIX="$build/sdk" >"$log" 2>&1; then
