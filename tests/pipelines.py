@@ -1,4 +1,4 @@
-"""What the tests of both example pipelines share: a tiny classifier, images, and the Python example as a module."""
+"""What the tests of both example pipelines share: a tiny classifier and images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import onnx
 from onnx import TensorProto, helper
 
 ROOT = Path(__file__).parent.parent
+PYTHON_PIPELINE = "examples/python_pipeline/main.py"
 MEAN, STD = "0.4,0.5,0.6", "0.2,0.25,0.3"
 
 
-def python_pipeline() -> Any:
-    spec = importlib.util.spec_from_file_location("python_pipeline", ROOT / "examples/python_pipeline/main.py")
-    assert spec is not None and spec.loader is not None
+def script(path: str) -> Any:
+    """Returns a script of the project as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

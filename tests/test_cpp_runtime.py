@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import MEAN, ROOT, STD, expected_scores, python_pipeline, write_images, write_model
+from pipelines import MEAN, PYTHON_PIPELINE, ROOT, STD, expected_scores, script, write_images, write_model
 
+from s2deploy.errors import TargetUnavailableError
 from s2deploy.sidecar import Device, Sidecar, identify, sidecar_path
 
 _SCRIPT = ROOT / "cpp/tests/run.sh"
@@ -42,15 +43,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = _build(folder)
     if done.returncode == _SKIPPED:
         pytest.skip(done.stdout.strip())
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode != 0:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
     assert "100% tests passed" in done.stdout
     return folder
 
 
-def write_plan(path: Path, content: dict[str, Any]) -> Path:
+def write_plan(built: Path, path: Path, content: dict[str, Any]) -> Path:
     """Writes a plan of the stand-in, with a sidecar of s2deploy build."""
     path.write_text(json.dumps(content))
-    header = (Path(os.environ["TensorRT_INCLUDE_DIR"]) / "NvInferVersion.h").read_text()
+    header = (built / "sdk/tensorrt/include/NvInferVersion.h").read_text()
     numbers = re.findall(r"#define (?:NV_TENSORRT|TRT)_(?:MAJOR|MINOR|PATCH)(?:_ENTERPRISE)? +(\d+)", header)[:3]
     sidecar = Sidecar(
         onnx=identify(path),
@@ -88,7 +90,7 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_project_outside_the_tree_uses_the_installed_package(built: Path, tmp_path: Path) -> None:
-    plan = write_plan(tmp_path / "model.plan", {"inputs": {"x": [2, 4]}})
+    plan = write_plan(built, tmp_path / "model.plan", {"inputs": {"x": [2, 4]}})
     done = call(built, "consumer", plan)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("Fake GPU: y 2x4 2\n")
@@ -100,17 +102,15 @@ def test_a_project_outside_the_tree_uses_the_installed_package(built: Path, tmp_
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-def test_both_pipelines_agree(
-    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fixed: bool
-) -> None:
+def test_both_pipelines_agree(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fixed: bool) -> None:
     content = MEANS | ({"inputs": {"x": [3, 3, 5, 7]}, "profiles": []} if fixed else {})
-    plan = write_plan(tmp_path / "model.plan", content)
+    plan = write_plan(built, tmp_path / "model.plan", content)
     model = write_model(tmp_path / "model.onnx", batch=3 if fixed else "batch")
     images = write_images(tmp_path / "images", 10)
     arguments = [tmp_path / "images", "--batch", "3", "--top", "2", "--mean", MEAN, "--std", STD, "--scores"]
     done = call(built, "cpp_pipeline", plan, *arguments, tmp_path / "cpp.bin")
     assert done.returncode == 0, done.stderr
-    assert python_pipeline().main([str(model), *map(str, arguments), str(tmp_path / "python.bin")]) == 0
+    assert script(PYTHON_PIPELINE).main([str(model), *map(str, arguments), str(tmp_path / "python.bin")]) == 0
     printed = capsys.readouterr().out
     pattern = r"(\S+)  (\d):\S+  (\d):\S+\n"
     assert re.findall(pattern, done.stdout) == re.findall(pattern, printed)
@@ -121,7 +121,7 @@ def test_both_pipelines_agree(
 
 
 def test_the_pipeline_takes_raw_samples(built: Path, tmp_path: Path) -> None:
-    plan = write_plan(tmp_path / "model.plan", MEANS)
+    plan = write_plan(built, tmp_path / "model.plan", MEANS)
     values = np.random.default_rng(0).standard_normal((5, 3, 5, 7), np.float32)
     folder = tmp_path / "samples"
     folder.mkdir()
@@ -147,10 +147,24 @@ def test_the_pipeline_takes_raw_samples(built: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_pipeline_refuses_wrong_usage(built: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
-    plan = write_plan(tmp_path / "model.plan", MEANS)
+    plan = write_plan(built, tmp_path / "model.plan", MEANS)
     write_images(tmp_path / "images", 1)
     named = {"IMAGES": tmp_path / "images", "NOTHING": tmp_path}
     done = call(built, "cpp_pipeline", plan, *(named.get(argument, argument) for argument in arguments))
     assert done.returncode == 2
     assert said in done.stderr
     assert "hint: " in done.stderr
+
+
+def test_the_comparison_on_a_gpu_says_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = script("cpp/tests/gpu.py")
+
+    def no_gpu() -> None:
+        raise TargetUnavailableError("no GPU here")
+
+    monkeypatch.setattr(comparison, "Device", no_gpu)
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--tensorrt-root", "anywhere"])
+    assert comparison.main() == _SKIPPED
+    assert capsys.readouterr().out == "skipped: no GPU here\n"

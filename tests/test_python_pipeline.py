@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines import MEAN, ROOT, STD, expected_scores, python_pipeline, write_images, write_model
+from pipelines import MEAN, PYTHON_PIPELINE, ROOT, STD, expected_scores, script, write_images, write_model
 
-PIPELINE = python_pipeline()
+PIPELINE = script(PYTHON_PIPELINE)
 
 
 def test_prints_the_best_classes_of_every_image_and_writes_all_scores(
@@ -86,7 +86,7 @@ def test_refuses_what_does_not_fit_the_model(tmp_path: Path, capsys: pytest.Capt
 def test_is_a_command(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model.onnx")
     write_images(tmp_path / "images", 1)
-    command = [sys.executable, ROOT / "examples/python_pipeline/main.py", model, tmp_path / "images", "--top", "1"]
+    command = [sys.executable, ROOT / PYTHON_PIPELINE, model, tmp_path / "images", "--top", "1"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("00.ppm  ")

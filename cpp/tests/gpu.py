@@ -4,8 +4,8 @@ Usage, with s2deploy and TensorRT's Python package installed, from the folder of
 
     python cpp/tests/gpu.py --tensorrt-root FOLDER [--cuda-root FOLDER] [--plan MODEL.plan]
 
-Without a plan it builds one of examples/s2mlpv2.py, in float32, which takes minutes. Ends with status 0 where the scores
-agree, 1 where they do not or a step fails, and 77 where there is no GPU.
+Without a plan it builds one of examples/s2mlpv2.py, in float32, which takes minutes. Ends with status 0 where the
+scores agree, 1 where they do not or a step fails, and 77 where there is no GPU.
 """
 
 from __future__ import annotations

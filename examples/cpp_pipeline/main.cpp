@@ -14,6 +14,7 @@
 #include <numeric>
 
 using s2deploy::DataType;
+using s2deploy::elementsOf;
 using s2deploy::Engine;
 using s2deploy::Memory;
 using s2deploy::Shape;

@@ -5,7 +5,9 @@
 #include <fstream>
 #include <limits>
 
+using s2deploy::elementsOf;
 using s2deploy::Shape;
+using s2deploy::toString;
 using s2deploy::UsageError;
 
 namespace

@@ -57,9 +57,7 @@ def classify(options: argparse.Namespace) -> None:
         smallest, typical, largest = _batches(session)
         size = options.batch or typical
         if not smallest <= size <= largest:
-            raise UsageError(
-                f"the model takes batches of {smallest} to {largest:g}", hint="give --batch in that range"
-            )
+            raise UsageError(f"the model takes batches of {smallest} to {largest:g}", hint="give --batch in that range")
         shape = _sample_shape(samples[0], session)
 
         def run(batch: Sequence[Path]) -> Floats:
@@ -117,9 +115,7 @@ def _image(path: Path) -> tuple[tuple[int, int, int], bytes]:
     content = path.read_bytes()
     header = _HEADER.match(content)
     if header is None or header[4] != b"255":
-        raise UsageError(
-            f"{path} is no binary PPM or PGM of 8 bits", hint="convert it: magick IN -depth 8 OUT.ppm"
-        )
+        raise UsageError(f"{path} is no binary PPM or PGM of 8 bits", hint="convert it: magick IN -depth 8 OUT.ppm")
     channels = 3 if header[1] == b"6" else 1
     width, height = int(header[2]), int(header[3])
     pixels = content[header.end() : header.end() + channels * height * width]

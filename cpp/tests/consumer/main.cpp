@@ -17,7 +17,8 @@ try
     std::vector<float> const ones(s2deploy::elementsOf(shape), 1.0F);
     auto const outputs = engine.run({{info.name, s2deploy::hostInput(ones, shape)}});
     auto const& [name, tensor] = *outputs.begin();
-    std::cout << engine.backend() << ": " << name << " " << toString(tensor.shape) << " " << tensor.as<float>()[0] << "\n";
+    std::cout << engine.backend() << ": " << name << " " << s2deploy::toString(tensor.shape) << " "
+              << tensor.as<float>()[0] << "\n";
     return 0;
 }
 catch (s2deploy::Error const& error)

@@ -1,107 +1,23 @@
 #include "fakeCuda.h"
 
+#include "fakeMachine.h"
+
 #include <algorithm>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <set>
-#include <vector>
 
-struct CUgraph_st
-{
-    std::vector<std::function<void()>> work;
-};
-
-struct CUgraphExec_st
-{
-    std::vector<std::function<void()>> work;
-};
-
-struct CUstream_st
-{
-    std::deque<std::function<void()>> queue;
-    std::uint64_t done{};
-    std::unique_ptr<CUgraph_st> captured;
-};
-
-struct CUevent_st
-{
-    CUstream_st* stream{};
-    std::uint64_t position{};
-};
+using fake::holds;
+using fake::Lock;
+using fake::machine;
+using fake::streamOf;
+using fake::work;
 
 namespace
 {
 
-struct Machine
-{
-    std::recursive_mutex mutex;
-    int gpus{1};
-    std::string name{"Fake GPU"};
-    int major{8};
-    int minor{6};
-    std::size_t memoryBytes{std::size_t{1} << 30};
-    bool capturable{true};
-    std::map<std::uintptr_t, std::size_t> device;
-    std::map<std::uintptr_t, std::size_t> pinned;
-    std::set<CUstream_st*> streams;
-    std::set<CUevent_st*> events;
-    std::set<CUgraphExec_st*> graphs;
-    std::map<std::string, int> calls;
-    CUstream_st defaultStream;
-};
-
-Machine& machine()
-{
-    static auto& only = *new Machine;
-    return only;
-}
-
 thread_local int tDevice{};
 thread_local bool tCapturing{}; // a capture in one thread leaves the others free
-
-using Lock = std::lock_guard<std::recursive_mutex>;
-
-CUstream_st& streamOf(cudaStream_t stream)
-{
-    if (stream == nullptr)
-    {
-        return machine().defaultStream;
-    }
-    if (machine().streams.count(stream) == 0)
-    {
-        fake::broken("a stream is used that does not exist");
-    }
-    return *stream;
-}
-
-void work(CUstream_st& stream, std::uint64_t until)
-{
-    while (stream.done < until && !stream.queue.empty())
-    {
-        auto const next = std::move(stream.queue.front());
-        stream.queue.pop_front();
-        ++stream.done;
-        next();
-    }
-}
-
-void work(CUstream_st& stream)
-{
-    work(stream, UINT64_MAX);
-}
-
-bool holds(std::map<std::uintptr_t, std::size_t> const& memory, void const* address, std::size_t sizeBytes)
-{
-    auto const at = reinterpret_cast<std::uintptr_t>(address);
-    auto const after = memory.upper_bound(at);
-    return after != memory.begin() && at + sizeBytes <= std::prev(after)->first + std::prev(after)->second;
-}
 
 cudaError_t count(char const* function)
 {
@@ -126,87 +42,7 @@ void release(std::map<std::uintptr_t, std::size_t>& memory, void* address)
     std::free(address);
 }
 
-void workEverywhere()
-{
-    work(machine().defaultStream);
-    for (CUstream_st* const stream : machine().streams)
-    {
-        work(*stream);
-    }
-}
-
 } // namespace
-
-namespace fake
-{
-
-Alive alive()
-{
-    Lock const lock(machine().mutex);
-    Machine const& all = machine();
-    return {all.device.size(), all.pinned.size(), all.streams.size(), all.events.size(), all.graphs.size()};
-}
-
-int calls(std::string const& function)
-{
-    Lock const lock(machine().mutex);
-    return machine().calls[function];
-}
-
-void broken(std::string const& what)
-{
-    std::fprintf(stderr, "the stand-in stops: %s\n", what.c_str());
-    std::abort();
-}
-
-void enqueue(cudaStream_t stream, std::function<void()> next)
-{
-    Lock const lock(machine().mutex);
-    CUstream_st& to = streamOf(stream);
-    if (to.captured != nullptr)
-    {
-        to.captured->work.push_back(std::move(next));
-        return;
-    }
-    to.queue.push_back(std::move(next));
-}
-
-bool isCapturing(cudaStream_t stream)
-{
-    Lock const lock(machine().mutex);
-    return streamOf(stream).captured != nullptr;
-}
-
-void requireDevice(void const* address, std::size_t sizeBytes)
-{
-    if (!holds(machine().device, address, sizeBytes))
-    {
-        broken("the device uses memory it does not have");
-    }
-}
-
-void setGpu(int gpus, std::string const& name, int major, int minor)
-{
-    Lock const lock(machine().mutex);
-    machine().gpus = gpus;
-    machine().name = name;
-    machine().major = major;
-    machine().minor = minor;
-}
-
-void setMemoryBytes(std::size_t sizeBytes)
-{
-    Lock const lock(machine().mutex);
-    machine().memoryBytes = sizeBytes;
-}
-
-void setCapturable(bool capturable)
-{
-    Lock const lock(machine().mutex);
-    machine().capturable = capturable;
-}
-
-} // namespace fake
 
 extern "C"
 {
@@ -272,7 +108,7 @@ cudaError_t cudaFree(void* address)
     Lock const lock(machine().mutex);
     if (address != nullptr)
     {
-        workEverywhere(); // freeing waits for the device
+        fake::workEverywhere(); // freeing waits for the device
         release(machine().device, address);
     }
     return cudaSuccess;

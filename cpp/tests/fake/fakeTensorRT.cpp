@@ -1,304 +1,22 @@
 #include "fakeTensorRT.h"
 
-#include "stubs.h"
+#include "fakeContext.h"
 
-#include <NvInferRuntime.h>
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
 #include <array>
-#include <atomic>
-#include <cstring>
 #include <dlfcn.h>
-#include <memory>
-#include <string>
-#include <thread>
-#include <vector>
 
 #define HAS_REGISTRY (NV_TENSORRT_MAJOR > 8 || NV_TENSORRT_MINOR >= 6)
 
 namespace
 {
 
-using nlohmann::json;
-using Sizes = std::vector<int64_t>;
+using fake::Context;
+using fake::json;
+using fake::Plan;
+using fake::Sizes;
+using fake::toDims;
 
-std::atomic<int> gContexts{};
-std::atomic<int> gContextsMade{};
 std::array<int, 4> gVersion{NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, NV_TENSORRT_PATCH, 42};
-std::atomic<bool> gRunsFail{};
-
-nvinfer1::Dims toDims(Sizes const& sizes)
-{
-    nvinfer1::Dims dims{};
-    dims.nbDims = static_cast<int32_t>(sizes.size());
-    std::copy(sizes.begin(), sizes.end(), dims.d);
-    return dims;
-}
-
-std::size_t elements(Sizes const& sizes)
-{
-    std::size_t product = 1;
-    for (int64_t const size : sizes)
-    {
-        product *= static_cast<std::size_t>(size);
-    }
-    return product;
-}
-
-//! Stops the test where two threads use an object at once.
-class OneThread
-{
-public:
-    explicit OneThread(std::atomic<bool>& busy)
-        : mBusy(busy)
-    {
-        if (mBusy.exchange(true))
-        {
-            fake::broken("two threads use an execution context at once");
-        }
-        std::this_thread::yield();
-    }
-
-    ~OneThread()
-    {
-        mBusy = false;
-    }
-
-private:
-    std::atomic<bool>& mBusy;
-};
-
-struct Tensor
-{
-    std::string name;
-    bool isInput;
-    Sizes shape;
-};
-
-struct Plan
-{
-    explicit Plan(json const& from)
-        : content(from)
-        , kind(from.value("kind", "double"))
-    {
-        for (auto const& [name, shape] : from.at("inputs").items())
-        {
-            tensors.push_back({name, true, shape.get<Sizes>()});
-        }
-        Sizes const first = tensors.front().shape;
-        if (kind == "means")
-        {
-            tensors.push_back({"scores", false, {first.at(0), first.at(1)}});
-            return;
-        }
-        tensors.push_back({"y", false, first});
-        if (kind == "positive")
-        {
-            tensors.push_back({"positive", false, {-1}});
-        }
-    }
-
-    Tensor const& find(std::string const& name) const
-    {
-        auto const found = std::find_if(
-            tensors.begin(), tensors.end(), [&name](Tensor const& tensor) { return tensor.name == name; });
-        return found != tensors.end() ? *found : (fake::broken("the plan has no tensor " + name), tensors.front());
-    }
-
-    bool isDynamic() const
-    {
-        Sizes const& first = tensors.front().shape;
-        return std::find(first.begin(), first.end(), -1) != first.end();
-    }
-
-    json content;
-    std::string kind;
-    std::vector<Tensor> tensors;
-    nvinfer1::ILogger* logger{};
-    int contexts{};
-};
-
-class Context : public nvinfer1::IExecutionContext, public nvinfer1::StubContext
-{
-public:
-    explicit Context(Plan& plan)
-        : mPlan(plan)
-    {
-        mImpl = this;
-        ++gContexts;
-        ++gContextsMade;
-        if (++mPlan.contexts > 1 && NV_TENSORRT_MAJOR < 10 && mPlan.isDynamic())
-        {
-            fake::broken("two contexts share an optimization profile");
-        }
-        for (Tensor const& tensor : mPlan.tensors)
-        {
-            mShapes[tensor.name] = tensor.shape;
-        }
-    }
-
-    ~Context() noexcept override
-    {
-        --gContexts;
-        --mPlan.contexts;
-    }
-
-    int32_t getOptimizationProfile() const noexcept override
-    {
-        return mProfile;
-    }
-
-    bool setOptimizationProfileAsync(int32_t profile, cudaStream_t) noexcept override
-    {
-        OneThread const only(mBusy);
-        mProfile = profile;
-        return true;
-    }
-
-    bool setInputShape(char const* name, nvinfer1::Dims const& dims) noexcept override
-    {
-        OneThread const only(mBusy);
-        Sizes const shape(dims.d, dims.d + dims.nbDims);
-        if (mPlan.isDynamic())
-        {
-            json const range = mPlan.content.at("profiles").at(mProfile).at(name);
-            for (std::size_t axis = 0; axis < shape.size(); ++axis)
-            {
-                if (shape[axis] < range[0][axis] || shape[axis] > range[2][axis])
-                {
-                    fake::broken("a shape is set that the profile does not take");
-                }
-            }
-        }
-        mShapes[name] = shape;
-        if (name == mPlan.tensors.front().name)
-        {
-            mShapes["y"] = shape;
-            mShapes["scores"] = {shape.at(0), shape.size() > 1 ? shape[1] : 1};
-        }
-        return true;
-    }
-
-    int32_t inferShapes(int32_t, char const**) noexcept override
-    {
-        return 0;
-    }
-
-    nvinfer1::Dims getTensorShape(char const* name) const noexcept override
-    {
-        return toDims(mShapes.at(name));
-    }
-
-    bool setTensorAddress(char const* name, void* address) noexcept override
-    {
-        OneThread const only(mBusy);
-        mAddresses[name] = address;
-        return address != nullptr && reinterpret_cast<std::uintptr_t>(address) % 256 == 0;
-    }
-
-    bool setOutputAllocator(char const* name, nvinfer1::IOutputAllocator* allocator) noexcept override
-    {
-        mAllocators[name] = allocator;
-        return true;
-    }
-
-    bool enqueueV3(cudaStream_t stream) noexcept override
-    {
-        OneThread const only(mBusy);
-        if (gRunsFail)
-        {
-            mPlan.logger->log(nvinfer1::ILogger::Severity::kERROR, "the kernel fell over");
-            return false;
-        }
-        std::string const& x = mPlan.tensors.front().name;
-        auto const* from = static_cast<float const*>(mAddresses.at(x));
-        Sizes const shape = mShapes.at(x);
-        std::weak_ptr<int> const alive = mAlive;
-        if (mPlan.kind == "means")
-        {
-            auto* const to = static_cast<float*>(mAddresses.at("scores"));
-            fake::enqueue(stream, [=] { means(alive, from, to, shape); });
-            return true;
-        }
-        auto* const to = static_cast<float*>(mAddresses.at("y"));
-        fake::enqueue(stream, [=] { doubled(alive, from, to, elements(shape)); });
-        return mPlan.kind != "positive" || positive(stream, from, elements(shape));
-    }
-
-private:
-    static void require(std::weak_ptr<int> const& alive)
-    {
-        if (alive.expired())
-        {
-            fake::broken("an execution context was freed before its work was over");
-        }
-    }
-
-    static void doubled(std::weak_ptr<int> const& alive, float const* from, float* to, std::size_t count)
-    {
-        require(alive);
-        fake::requireDevice(from, count * sizeof(float));
-        fake::requireDevice(to, count * sizeof(float));
-        std::transform(from, from + count, to, [](float x) { return x + x; });
-    }
-
-    static void means(std::weak_ptr<int> const& alive, float const* from, float* to, Sizes const& shape)
-    {
-        require(alive);
-        std::size_t const rows = elements({shape[0], shape[1]});
-        std::size_t const columns = elements(shape) / std::max<std::size_t>(1, rows);
-        fake::requireDevice(from, rows * columns * sizeof(float));
-        fake::requireDevice(to, rows * sizeof(float));
-        for (std::size_t row = 0; row < rows; ++row)
-        {
-            double sum = 0;
-            for (std::size_t column = 0; column < columns; ++column)
-            {
-                sum += static_cast<double>(from[row * columns + column]);
-            }
-            to[row] = static_cast<float>(sum / static_cast<double>(columns));
-        }
-    }
-
-    //! Counts on the host, as layers of such shapes do, so it waits for what is in the stream.
-    bool positive(cudaStream_t stream, float const* from, std::size_t count)
-    {
-        if (fake::isCapturing(stream) || cudaStreamSynchronize(stream) != cudaSuccess)
-        {
-            return false;
-        }
-        std::vector<float> found;
-        std::copy_if(from, from + count, std::back_inserter(found), [](float x) { return x > 0; });
-        nvinfer1::IOutputAllocator* const allocator = mAllocators.at("positive");
-        std::size_t const sizeBytes = found.size() * sizeof(float);
-        void* const before = mAddresses.at("positive");
-#if NV_TENSORRT_MAJOR >= 10
-        void* const to = allocator->reallocateOutputAsync("positive", before, sizeBytes, 256, stream);
-#else
-        void* const to = allocator->reallocateOutput("positive", before, sizeBytes, 256);
-#endif
-        if (to == nullptr)
-        {
-            mPlan.logger->log(nvinfer1::ILogger::Severity::kERROR, "no memory for an output");
-            return false;
-        }
-        allocator->notifyShape("positive", toDims({static_cast<int64_t>(found.size())}));
-        fake::enqueue(stream, [to, found, sizeBytes] {
-            fake::requireDevice(to, sizeBytes);
-            std::memcpy(to, found.data(), sizeBytes);
-        });
-        return true;
-    }
-
-    Plan& mPlan;
-    int32_t mProfile{};
-    std::atomic<bool> mBusy{};
-    std::map<std::string, Sizes> mShapes;
-    std::map<std::string, void*> mAddresses;
-    std::map<std::string, nvinfer1::IOutputAllocator*> mAllocators;
-    std::shared_ptr<int> mAlive{std::make_shared<int>()};
-};
 
 class Engine : public nvinfer1::ICudaEngine, public nvinfer1::StubEngine
 {
@@ -485,12 +203,12 @@ namespace fake
 
 int contextsAlive()
 {
-    return gContexts;
+    return contexts().alive;
 }
 
 int contextsMade()
 {
-    return gContextsMade;
+    return contexts().made;
 }
 
 void setLibraryVersion(int major, int minor, int patch, int build)
@@ -500,7 +218,7 @@ void setLibraryVersion(int major, int minor, int patch, int build)
 
 void setRunsFail(bool fail)
 {
-    gRunsFail = fail;
+    contexts().runsFail = fail;
 }
 
 } // namespace fake
