@@ -2,6 +2,7 @@
 # make test   run the tests              make check   ruff and mypy --strict              make clean
 # make soak   2,000 random modules       make fuzz    ten minutes of mutated ONNX files   make coverage   docs/coverage.md
 # make plugins-test TENSORRT_11_INCLUDE=FOLDER   plugins/ with nvcc and TensorRT's headers (8, 10, 11)
+# make cpp-test TensorRT_INCLUDE_DIR=... CUDA_INCLUDE_DIR=...   cpp/ against the vendor's headers, without a GPU
 # make bench  latency against every peer, on an idle machine; an interrupted run goes on where it stopped
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := out
 
-.PHONY: demo test plugins-test check soak fuzz coverage bench install clean
+.PHONY: demo test plugins-test cpp-test check soak fuzz coverage bench install clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -38,6 +39,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+cpp-test: $(READY)
+	$(BIN)/python -m pytest tests/test_cpp_runtime.py -rs
 
 soak: $(READY)
 	$(BIN)/python -m pytest tests/test_random_modules.py -n 2 --programs 2000
