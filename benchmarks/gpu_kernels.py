@@ -189,6 +189,7 @@ def measured(library: Any, problem: Problem) -> dict[str, Any]:
         "triton": lambda: triton_solver(problem, "cuda"),
     }
     wanted = ours(*inputs).clone()
+    torch._dynamo.reset()  # what earlier problems compiled counts towards the limit of recompilations
     calls: dict[str, Callable[[], object]] = {"kernel": lambda: ours(*inputs)}
     excluded = {}
     for name, make in makers.items():

@@ -86,6 +86,5 @@ def indexed(problem: Problem, device: str) -> Solver:
 
 def compiled(solver: Solver) -> Solver:
     """Compiles with the search for the fastest kernels; CUDA graphs are left to the clock, which captures them all."""
-    torch._dynamo.reset()
     result: Any = torch.compile(solver, mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False)
     return result  # type: ignore[no-any-return]
