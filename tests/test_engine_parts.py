@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
 import small_models
-from small_models import make
+from onnx_ir.passes import common as passes
+from small_models import make, weights
 
 from s2deploy.engine import capabilities
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.diagnosis import TensorRTLog, diagnose, last_words
-from s2deploy.engine.products import Product
+from s2deploy.engine.families import family_of
+from s2deploy.engine.products import Product, onnx_nodes
 from s2deploy.engine.profiles import exported_ranges, make_profile
 from s2deploy.engine.request import Answer, Request
+from s2deploy.engine.typed import typed_for
 from s2deploy.errors import ArtifactError, BuildError, CapabilityError, TargetUnavailableError, UsageError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision import typed
@@ -105,6 +110,48 @@ def test_adapting_again_changes_nothing() -> None:
 
 def test_a_slice_with_axes_is_left_alone() -> None:
     assert not adapt(sliced("y = Slice(x, s, e, a)"))
+
+
+@pytest.mark.parametrize("moved", ["b = Identity(a)", "b = Transpose<perm=[1, 0, 2]>(a)"])
+def test_a_recurrence_is_kept_apart_from_a_cast(moved: str) -> None:
+    body = f"a = Cast<to=1>(x) {moved} c = GRU<hidden_size=2>(b, w, r) y = Neg(c)"
+    given = {"w": weights(1, 6, 4), "r": weights(1, 6, 2)}
+    model = ir.from_proto(make("(float16[3,3,4] x) => (float[3,1,3,2] y)", body, given))
+    feed = {"x": weights(3, 3, 4, dtype=np.float16)}
+    before = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString()).run(None, feed)
+    passes.ShapeInferencePass()(model)
+    assert adapt(model)
+    assert not adapt(model)
+    assert [node.op_type for node in model.graph][2:4] == ["Add", "GRU"]
+    after = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString()).run(None, feed)
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_recurrence_that_reads_no_cast_is_left_alone() -> None:
+    given = {"w": weights(1, 6, 4), "r": weights(1, 6, 2)}
+    model = ir.from_proto(make("(float[3,3,4] x) => (float[3,1,3,2] y)", "y = GRU<hidden_size=2>(x, w, r)", given))
+    assert not adapt(model)
+
+
+def test_nameless_layers_belong_to_their_loop_or_to_what_encloses_them() -> None:
+    told = [
+        ("a", "CONSTANT"), ("", "MATRIX_MULTIPLY"), ("rnn", "RECURRENCE"), ("", "MATRIX_MULTIPLY"),
+        ("", "LOOP_OUTPUT"), ("", "MATRIX_MULTIPLY"), ("b", "CAST"), ("", "MATRIX_MULTIPLY"), ("b", "SHUFFLE"),
+    ]  # fmt: skip
+    layers = [
+        SimpleNamespace(name=f"l{i}", metadata=f"[ONNX Layer: {node}]" if node else "", type=SimpleNamespace(name=kind))
+        for i, (node, kind) in enumerate(told)
+    ]
+    assert onnx_nodes(layers) == ["a", "l1", "rnn", "rnn", "l4", "l5", "b", "b", "b"]
+    assert onnx_nodes([SimpleNamespace(name="of 8.5", type=SimpleNamespace(name="SHUFFLE"))]) == ["of 8.5"]
+
+
+def test_powers_stay_in_float32_where_flags_type_the_network() -> None:
+    body = "[mm] a = MatMul(x, w) [power] b = Pow(a, two) [sum] y = ReduceSum(b)"
+    given = {"w": weights(4, 4), "two": np.float32(2)}
+    model = ir.from_proto(make("(float[2,4] x) => (float[1,1] y)", body, given, 17))
+    asked = PrecisionOptions(Precision.FP16)
+    assert typed_for(model, family_of(Target.TENSORRT, "8.5"), asked).kept == ("power",)
 
 
 def test_the_diagnosis_keeps_the_words_and_the_log() -> None:

@@ -71,6 +71,16 @@ def test_a_kept_product_stays_wide_and_is_recorded(perceptron: Path, tmp_path: P
     assert sidecar.options["keep_fp32"] == "node_y"
 
 
+@pytest.mark.parametrize(("operator", "gates", "products"), [("LSTM", 4, 2), ("GRU", 3, 4)])
+def test_a_kept_recurrence_is_proven_by_its_products(tmp_path: Path, operator: str, gates: int, products: int) -> None:
+    body = f"[mm] a = MatMul(x, m) [cells] b = {operator}<hidden_size=4>(a, w, r) y = Squeeze(b, one)"
+    given = {"m": weights(8, 8), "w": weights(1, 4 * gates, 8), "r": weights(1, 4 * gates, 4), "one": np.array([1])}
+    path = save(make("(float[3,2,8] x) => (float[3,2,4] y)", body, given), tmp_path / "model.onnx")
+    asked = options(Precision.FP16, keep_fp32=("cells",), capabilities=("8.6",))
+    proof = build(path, tmp_path / "model.plan", asked).sidecar.proof
+    assert proof == Proof("network", {"float16": 1, "float32": products}, ("cells",))
+
+
 def test_a_model_that_overflows_is_reported_with_the_node_and_the_repair_works(tmp_path: Path) -> None:
     body = "[grow] a = MatMul(x, w) y = MatMul(a, v)"
     given = {"w": np.full((16, 16), 6e4, np.float32), "v": np.full((16, 4), 1e-5, np.float32)}

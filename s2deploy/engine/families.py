@@ -177,10 +177,10 @@ class WeaklyTyped(Family):
         network = loaded[1]
         layers = [network.get_layer(index) for index in range(network.num_layers)]
         demands = {}
-        for layer in layers:
+        for node, layer in zip(products.onnx_nodes(layers), layers, strict=True):
             if layer.num_outputs == 0 or layer.get_output(0).dtype != trt.DataType.FLOAT:
                 continue
-            kept = products.onnx_node(layer) in request.kept
+            kept = node in request.kept
             if products.is_heavy(layer):
                 demands[layer.name] = trt.DataType.FLOAT if kept else narrow
             elif layer.type == trt.LayerType.REDUCE or (kept and layer.type != trt.LayerType.CONSTANT):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ def network_products(network: Any, *, demanded: bool) -> tuple[Product, ...]:
         demanded: Whether layers have demanded precisions, as in a weakly typed network.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
+    nodes = onnx_nodes(layers)
     makers = {
         layer.get_output(index).name: layer
         for layer in layers
@@ -66,8 +67,8 @@ def network_products(network: Any, *, demanded: bool) -> tuple[Product, ...]:
         if layer.get_output(index) is not None
     }
     return tuple(
-        Product(onnx_node(layer), layer.type.name.lower(), _computes_in(layer, makers, demanded=demanded))
-        for layer in layers
+        Product(node, layer.type.name.lower(), _computes_in(layer, makers, demanded=demanded))
+        for node, layer in zip(nodes, layers, strict=True)
         if layer.type.name in _HEAVY_LAYERS
     )
 
@@ -77,10 +78,37 @@ def is_heavy(layer: Any) -> bool:
     return layer.type.name in _HEAVY_LAYERS
 
 
-def onnx_node(layer: Any) -> str:
-    """Returns the name of the ONNX node a network's layer was made from; TensorRT 8.5 tells it in the name alone."""
-    found = _ONNX_LAYER.findall(getattr(layer, "metadata", None) or "")
-    return " + ".join(found) if found else str(layer.name)
+def onnx_nodes(layers: Sequence[Any]) -> list[str]:
+    """Returns the name of the ONNX node each of a network's layers was made from.
+
+    The parser makes layers node by node and names some of the many it needs for an LSTM, GRU or RNN. A nameless layer
+    belongs to the node of the loop it lies in, or else to the one that the named layers before and behind it agree on.
+    TensorRT 8.5 tells the name of a layer alone.
+    """
+    told = [_told_node(layer) for layer in layers]
+    before, behind = list(_last_known(told)), list(_last_known(told[::-1]))[::-1]
+    nodes, loop = [], None
+    for layer, name, first, second in zip(layers, told, before, behind, strict=True):
+        if layer.type.name == "RECURRENCE":
+            loop = name or loop
+        elif layer.type.name == "LOOP_OUTPUT":
+            loop = None
+        agreed = first if first == second else None
+        nodes.append(name or loop or agreed or str(layer.name))
+    return nodes
+
+
+def _told_node(layer: Any) -> str | None:
+    if not hasattr(layer, "metadata"):
+        return str(layer.name)
+    return " + ".join(_ONNX_LAYER.findall(layer.metadata or "")) or None
+
+
+def _last_known(names: Iterable[str | None]) -> Iterator[str | None]:
+    known = None
+    for name in names:
+        known = name or known
+        yield known
 
 
 def inspected_products(text: str) -> tuple[Product, ...]:

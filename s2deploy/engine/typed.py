@@ -73,7 +73,9 @@ def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs
     kept = result.kept
     if flagged:
         model = normalised(model)
-        kept = tuple(sorted(kept_nodes(model, options.keep_fp32)))
+        # as the typed graph keeps powers of sums in float32, which leave the range of float16
+        powers = (str(node.name) for node in model.graph.all_nodes() if node.op_type == "Pow")
+        kept = tuple(sorted({*kept_nodes(model, options.keep_fp32), *powers}))
     else:
         model = result.model
     if result.cost is not None and result.cost.broken and _unacceptable(result.cost, options):

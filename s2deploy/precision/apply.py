@@ -13,7 +13,7 @@ from s2deploy.precision.brain import brain_typed
 from s2deploy.precision.calibration import Calibration
 from s2deploy.precision.checks import check_eight_bits, check_loads, check_sixteen_bits
 from s2deploy.precision.cost import Cost, measure
-from s2deploy.precision.graph import is_heavy, normalised
+from s2deploy.precision.graph import RECURRENT_OPERATORS, is_heavy, normalised
 from s2deploy.precision.half import half_typed, unrepresentable
 from s2deploy.precision.kept import kept_nodes
 from s2deploy.precision.random_feeds import random_feeds
@@ -64,8 +64,9 @@ def typed(model: ir.Model, options: PrecisionOptions, specs: Sequence[TensorSpec
         return Typed(model)
     reference = normalised(model)
     kept = kept_nodes(reference, options.keep_fp32)
-    heavy = [node for node in reference.graph.all_nodes() if is_heavy(node)]
-    kept_heavy = tuple(str(node.name) for node in heavy if node.name in kept)
+    # a recurrence has products within, which TensorRT tells of
+    computing = [node for node in reference.graph.all_nodes() if is_heavy(node) or node.op_type in RECURRENT_OPERATORS]
+    kept_heavy = tuple(str(node.name) for node in computing if node.name in kept)
     if options.precision is Precision.INT8:
         return _eight_bits(reference, options, kept, kept_heavy)
     return _sixteen_bits(reference, options, specs, kept, kept_heavy)

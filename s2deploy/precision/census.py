@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from s2deploy.precision.graph import HEAVY_OPERATORS
+from s2deploy.precision.graph import HEAVY_OPERATORS, RECURRENT_OPERATORS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _INTEGER_PRODUCTS = frozenset({"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"})
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
@@ -30,7 +29,7 @@ def operators(model: ir.Model) -> dict[str, int]:
 
 def products(model: ir.Model) -> dict[str, int]:
     """Returns how many products, convolutions and recurrent layers compute in each type, the most first."""
-    heavy = (node for node in nodes(model) if node.op_type in HEAVY_OPERATORS | _RECURRENT | _INTEGER_PRODUCTS)
+    heavy = (node for node in nodes(model) if node.op_type in HEAVY_OPERATORS | RECURRENT_OPERATORS | _INTEGER_PRODUCTS)
     return dict(Counter(map(_computes_in, heavy)).most_common())
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 HEAVY_OPERATORS = frozenset({"MatMul", "Gemm", "Einsum", "Conv", "ConvTranspose"})
+RECURRENT_OPERATORS = frozenset({"LSTM", "GRU", "RNN"})
 _NAMED_AT_MOST = 5
 
 
