@@ -70,10 +70,9 @@ def _part_from_cast(model: ir.Model, graph: ir.Graph, node: ir.Node) -> bool:
     import onnx_ir as ir
 
     sequence = node.inputs[0]
-    source = sequence
-    while source is not None and source.producer() is not None and source.producer().op_type in _MOVING:
-        source = source.producer().inputs[0]
-    maker = None if source is None else source.producer()
+    maker = None if sequence is None else sequence.producer()
+    while maker is not None and maker.op_type in _MOVING:
+        maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
     if sequence is None or sequence.dtype is None or maker is None or maker.op_type != "Cast":
         return False
     name = f"s2deploy_zero_{sequence.dtype.name.lower()}"
