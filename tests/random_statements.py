@@ -195,7 +195,7 @@ def _masked(w: Writer) -> None:
     if mask is None:
         return
     number = _constant(w, w.dtype(name))
-    if w.shape(mask) == shape and w.sometimes(2):
+    if shape and w.shape(mask) == shape and w.sometimes(2):  # a mask of one value is a branch in Python
         w.write(f"{place}[{mask}] = {number}", name, movement=False)
     else:
         w.write(f"{place}.masked_fill_({mask}, {number})", name, movement=False)
