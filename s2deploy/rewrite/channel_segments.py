@@ -133,10 +133,7 @@ class Reader:
             is_shared = own < 0 or self._channels(operand, own) != total
             operands.append(Shared(operand, self._number(operand)) if is_shared else self.segments(operand, own, depth))
         key = (node.op_type, tuple(sorted((name, str(value.value)) for name, value in node.attributes.items())))
-        result = []
-        for size, arguments in _together(operands):
-            result.append((size, Applied(node, axis, key, arguments)))
-        return result
+        return [(size, Applied(node, axis, key, arguments)) for size, arguments in _together(operands)]
 
     def _concat(self, node: ir.Node, axis: int, depth: int) -> Segments | None:
         along = int_attribute(node, "axis", 0) % self._rank(node.outputs[0])
