@@ -35,7 +35,7 @@ def nvcc() -> str | None:
 
 
 def run(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=1200)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
     return done.stdout
 
