@@ -156,11 +156,11 @@ public:
         if (mPlan.kind == "means")
         {
             auto* const to = static_cast<float*>(mAddresses.at("scores"));
-            enqueue(stream, [=] { means(alive, from, to, shape); });
+            fake::enqueue(stream, [=] { means(alive, from, to, shape); });
             return true;
         }
         auto* const to = static_cast<float*>(mAddresses.at("y"));
-        enqueue(stream, [=] { doubled(alive, from, to, elements(shape)); });
+        fake::enqueue(stream, [=] { doubled(alive, from, to, elements(shape)); });
         return mPlan.kind != "positive" || positive(stream, from, elements(shape));
     }
 
@@ -222,7 +222,7 @@ private:
             return false;
         }
         allocator->notifyShape("positive", toDims({static_cast<int64_t>(found.size())}));
-        enqueue(stream, [to, found, sizeBytes] {
+        fake::enqueue(stream, [to, found, sizeBytes] {
             requireDevice(to, sizeBytes);
             std::memcpy(to, found.data(), sizeBytes);
         });
