@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,14 +104,26 @@ def last_words(log: Path) -> str:
         return stream.read().decode("utf-8", errors="replace").strip()
 
 
-def end_with_parent() -> None:
+def end_with_parent(asked_to_stop: Callable[[], None] = lambda: None) -> None:
     """Ends this process when its parent does, however it does: the pipe it holds open is then closed.
 
     Called in a child that reads nothing from its standard input.
+
+    Args:
+        asked_to_stop: Called when the parent asks with `ask_to_stop`.
     """
-    threading.Thread(target=_wait_for_end, daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(asked_to_stop,), daemon=True).start()
 
 
-def _wait_for_end() -> None:
-    os.read(0, 1)  # nothing is ever written; not sys.stdin, whose lock must be free at the interpreter's end
+def ask_to_stop(process: subprocess.Popen[Any], seconds: float) -> None:
+    """Asks a child to stop by itself and gives it some time to."""
+    assert process.stdin is not None
+    with suppress(OSError, subprocess.TimeoutExpired):
+        process.stdin.write(b"\n")
+        process.wait(seconds)
+
+
+def _wait_for_end(asked_to_stop: Callable[[], None]) -> None:
+    while os.read(0, 1):  # not sys.stdin, whose lock must be free at the interpreter's end
+        asked_to_stop()
     os._exit(1)

@@ -260,12 +260,29 @@ def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") 
             return IOptimizationProfile()
 
         def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes:
-            config._cache._entries.add(entry)
+            if config._cache is not None:
+                config._cache._entries.add(entry)
+            monitor = config.__dict__.get("progress_monitor")
+            if monitor is not None:
+                monitor.phase_start("Building engine", None, 2)
+                monitor.phase_start("Timing tactics", "Building engine", 1)
+                going = monitor.step_complete("Timing tactics", 0)
+                monitor.phase_finish("Timing tactics")
+                monitor.phase_finish("Building engine")
+                if not going:
+                    return None
             return json.dumps(_inspection(network, version, stubborn)).encode()
 
     @guarded
     class IHostMemory(Guarded):
         pass
+
+    if "IProgressMonitor" in api["classes"]:
+
+        class IProgressMonitor:
+            pass
+
+        module.IProgressMonitor = IProgressMonitor
 
     @guarded
     class EngineInspector(Guarded):
@@ -319,6 +336,7 @@ def _inspection(network: Any, version: str, stubborn: tuple[str, ...]) -> dict[s
 def main() -> None:
     """Builds as the request on standard input says, and prints the calls and the answer."""
     from s2deploy.engine import child
+    from s2deploy.engine.progress import Progress
     from s2deploy.engine.request import Request
     from s2deploy.sidecar import Device
 
@@ -327,7 +345,8 @@ def main() -> None:
     sys.modules["tensorrt"] = module
     child.first_device = lambda: Device("NVIDIA Fake", "9.0")
     asked_for = Request.from_json(asked["request"])
-    answer = child.parse(asked_for) if asked_for.plan is None else child.build(asked_for, Path(asked_for.plan))
+    told = Progress(Path(asked_for.model).with_suffix(".progress"))
+    answer = child.parse(asked_for) if asked_for.plan is None else child.build(asked_for, Path(asked_for.plan), told)
     print(json.dumps({"calls": module.calls, "answer": answer.to_json()}))
 
 

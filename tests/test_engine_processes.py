@@ -114,6 +114,23 @@ def test_a_killed_building_process_is_told_and_leaves_nothing(model: Path, folde
     assert contents_of(folder) == OLDER
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_stops_at_a_step_and_keeps_what_it_measured(
+    model: Path, folder: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    build = Build(model, folder / "model.plan", "one", "--timing-cache", str(tmp_path / "timings"), until="never")
+    builder = build.start().builder_pid()
+    time.sleep(0.3)  # for the first step to be told
+    build.process.send_signal(number)
+    ended, said = build.end()
+    assert ended == code, said
+    if number == signal.SIGINT:
+        assert said == "interrupted; no partial file is left\n"
+    wait(lambda: not lives(builder))
+    assert contents_of(folder) == OLDER
+    assert (tmp_path / "timings" / CACHE).read_bytes()[32:] == b"one"
+
+
 def test_the_builder_ends_with_a_killed_parent_whose_leftovers_the_next_build_removes(
     model: Path, folder: Path
 ) -> None:

@@ -18,6 +18,7 @@ from s2deploy.engine.families import Family
 from s2deploy.engine.preparing import check_call, prepare, request_for
 from s2deploy.engine.process import run_build
 from s2deploy.engine.products import wider
+from s2deploy.engine.progress import Phase
 from s2deploy.engine.request import Answer
 from s2deploy.engine.targets import Toolchain, find_toolchain
 from s2deploy.errors import BuildError
@@ -56,7 +57,8 @@ def build(
     plan_path: Path,
     options: BuildOptions | None = None,
     *,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[int], None] = lambda pid: None,
+    on_phase: Callable[[Phase], None] = lambda phase: None,
 ) -> BuildResult:
     """Builds a plan from an ONNX file.
 
@@ -65,6 +67,7 @@ def build(
         plan_path: Where the plan goes; its sidecar gets ``.json`` appended.
         options: How to build it; float32 for what the machine has unless given.
         on_start: Called with the process id of the building process once it runs.
+        on_phase: Called with what TensorRT is doing, from version 9 on.
 
     Raises:
         UsageError: The call cannot be meant: a missing file or range, an option the target lacks, an impossible
@@ -92,7 +95,7 @@ def build(
             network_path = scratch / "model.onnx"
             onnx_file.write(typed.model, network_path)
         request = request_for(prepared, options, toolchain, network_path, draft)
-        answer = run_build(request, scratch, typed.model, on_start)
+        answer = run_build(request, scratch, typed.model, on_start, on_phase)
         proof = _prove(answer, options.typing.precision, typed.kept)
         sidecar = Sidecar(
             onnx=identify(model_path),

@@ -15,6 +15,7 @@ from s2deploy.engine import products
 from s2deploy.engine.device import first_device
 from s2deploy.engine.families import Family, Loaded, family_of
 from s2deploy.engine.parsing import refused
+from s2deploy.engine.progress import PROGRESS, Progress
 from s2deploy.engine.request import Answer, Request
 from s2deploy.engine.timing_cache import TimingCache
 from s2deploy.sidecar import EngineTensor
@@ -38,12 +39,13 @@ def main(folder: str) -> None:
     Args:
         folder: The folder the parent prepared.
     """
-    end_with_parent()
+    progress = Progress(Path(folder, PROGRESS))
+    end_with_parent(progress.stop)
     request = Request.from_json(Path(folder, "request.json").read_text(encoding="utf-8"))
     # Polygraphy chooses the TensorRT it imports when it is imported itself
     os.environ[ENV_RTX] = "1" if request.target is Target.RTX else "0"
     try:
-        answer = parse(request) if request.plan is None else build(request, Path(request.plan))
+        answer = parse(request) if request.plan is None else build(request, Path(request.plan), progress)
     except (Exception, SystemExit) as error:  # whatever it is, the parent puts it into words
         if request.plan is not None:  # half a plan may be what fills the disk, and the answer needs room
             Path(request.plan).unlink(missing_ok=True)
@@ -72,8 +74,13 @@ def parse(request: Request) -> Answer:
     return Answer(version=version, products=family.products(network))
 
 
-def build(request: Request, plan_path: Path) -> Answer:
+def build(request: Request, plan_path: Path, progress: Progress) -> Answer:
     """Builds and writes the plan, and reads back what its products compute in.
+
+    Args:
+        request: What to build.
+        plan_path: The plan.
+        progress: Told how far the builder is, where it tells; stops it.
 
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused; its reasons are in the log.
@@ -95,10 +102,15 @@ def build(request: Request, plan_path: Path) -> Answer:
     if request.timing_cache is not None and device is not None:
         cache = TimingCache(Path(request.timing_cache), version, f"{device.name}-{device.capability}")
         cache.load(config)
-    plan = EngineBytesFromNetwork((builder, network, parser), config=config)()
+    monitor = progress.monitor(family.module())
+    if monitor is not None:
+        config.progress_monitor = monitor
+    try:
+        plan = EngineBytesFromNetwork((builder, network, parser), config=config)()
+    finally:  # a build that was stopped has measured something, too
+        if cache is not None:
+            cache.save(config)
     seconds = time.perf_counter() - start
-    if cache is not None:
-        cache.save(config)
     inspected = () if device is None else _inspect(family, request, plan)
     plan_path.write_bytes(plan)
     return Answer(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from s2deploy import engine
-from s2deploy.engine import BuildResult, DryRun
+from s2deploy.engine import BuildResult, DryRun, Phase
 from s2deploy.errors import UsageError
 from s2deploy.options import BuildOptions, Calibrator, PrecisionOptions
 from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
@@ -94,7 +94,12 @@ def build(
     """
     options = _options(**arguments)
     with (reporter or Reporter()).stage("build", "building the engine") as stage:
-        result = engine.build(Path(model), Path(output), options)
+
+        def on_phase(phase: Phase) -> None:
+            stage.now(phase.name)
+            stage.count(phase.done, phase.total)
+
+        result = engine.build(Path(model), Path(output), options, on_phase=on_phase)
         sidecar = result.sidecar
         stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
         stage.notes += result.remarks

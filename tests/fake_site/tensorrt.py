@@ -31,8 +31,18 @@ def _wait_and_build(self: Any, network: Any, config: Any) -> bytes:
     draft.write_text(str(os.getpid()), encoding="utf-8")
     draft.rename(_asked["begun"])
     latest = time.monotonic() + _LONGEST_SECONDS
+    monitor = config.progress_monitor
+    monitor.phase_start("Building engine", None, 1)
+    monitor.phase_start("Timing graph nodes", "Building engine", 1 << 20)
+    step = 0
     while not Path(_asked["until"]).exists() and time.monotonic() < latest:
         time.sleep(0.02)
+        step += 1
+        if not monitor.step_complete("Timing graph nodes", step):
+            config._cache._entries.add(_asked["entry"])
+            return None
+    monitor.phase_finish("Timing graph nodes")
+    monitor.phase_finish("Building engine")
     return _build(self, network, config) + b" " * _asked["padding"]
 
 
