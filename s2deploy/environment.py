@@ -12,7 +12,7 @@ _SILENT = logging.CRITICAL + 1
 
 
 @contextmanager
-def quiet(*, enabled: bool) -> Iterator[None]:
+def quiet(*, enabled: bool = True) -> Iterator[None]:
     """Hides the Python warnings and log records of libraries, and the native log of torch.
 
     Args:

@@ -8,12 +8,10 @@ translations (`operators`), and what torch records about each node shrinks to a 
 from __future__ import annotations
 
 import itertools
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.environment import quiet
 from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.clamps import make_bounds_floats
@@ -65,7 +63,7 @@ def to_onnx(
     if opset not in OPSETS:
         raise _opset_error(opset)
     prepared = _prepared(program)
-    with _quiet():
+    with quiet():  # torch's exporter logs and warns about its own workings
         try:
             exported = torch.onnx.export(
                 prepared,
@@ -146,17 +144,3 @@ def _opset_error(opset: int) -> ExportError:
         f"opset {opset} cannot be written for this model",
         hint=f"use --opset {OPSETS[0]} to {OPSETS[-1]}; 20 is the default",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what torch's exporter logs and warns about its own workings."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

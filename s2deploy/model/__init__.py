@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from s2deploy.artifacts import sha256
 from s2deploy.errors import UsageError
-from s2deploy.model.formats import Format, detect, require_file, sha256
+from s2deploy.model.formats import Format, detect, require_file
 
 if TYPE_CHECKING:
     import torch

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import torch
 
+from s2deploy.environment import quiet
 from s2deploy.errors import ArtifactError, SourceError, UntrustedPickleError
 from s2deploy.model.program_archive import vet
 from s2deploy.specs import Dim, TensorSpec
@@ -45,7 +44,8 @@ def load(path: Path, *, trust_pickle: bool = False) -> tuple[torch.export.Export
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
     try:
-        with _weights_only(not trust_pickle), _quiet():
+        # torch logs tracebacks of what it then raises, and of fallbacks that succeed
+        with _weights_only(not trust_pickle), quiet():
             program = torch.export.load(io.BytesIO(content))
             return program, program.module()
     except Exception as error:  # torch raises KeyError, AssertionError, SerializeError, RuntimeError, ...
@@ -125,19 +125,6 @@ def _finite(bound: Any) -> int | None:
     except (TypeError, ValueError, OverflowError, AttributeError):
         return None
     return value if abs(value) < 2**62 else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences torch, which logs tracebacks of what it then raises, and of fallbacks that succeed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import zipfile
 from pathlib import Path
 
@@ -74,15 +73,6 @@ def detect(path: Path) -> Format:
         return Format.PICKLE
     kind = "a text file" if _is_text(head) else "no file torch writes"
     raise ArtifactError(f"{path} is {kind}", hint=_MODEL_HINT)
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 _PT2_HINT = "it may be truncated; write it with torch.export.save(program, 'model.pt2')"

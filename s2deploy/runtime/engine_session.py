@@ -75,37 +75,21 @@ class EngineSession(Session):
             admission.check_device(path, sidecar, self._device)
             plugins = admission.check_plugins(path, sidecar)
             self.remarks = _remarks(sidecar, self._device)
-        self._metadata = {} if sidecar is None else _metadata(sidecar)
         host_code = sidecar is not None and bool(sidecar.options.get("version_compatible"))
         with self._device.active():
             loaded = self._library.deserialize(_read(path), host_code=host_code, plugins=plugins)
             engine = _describe(self._library, self._device, loaded)
             self._profiles = profiles_of(loaded, engine.inputs)
-        self._inputs, self._outputs = engine.inputs, engine.outputs
+        super().__init__(
+            inputs=engine.inputs,
+            outputs=engine.outputs,
+            metadata={} if sidecar is None else _metadata(sidecar),
+            backend=f"{self._library.title} {self._library.version}, {self._device.name}",
+        )
         alone = self._library.profiles_are_exclusive and any(None in info.shape for info in engine.inputs)
         self._lanes = Lanes(engine, cuda_graphs, one_context=alone)
         self._end = weakref.finalize(self, self._lanes.close)
         self._end.atexit = False  # the process's end frees everything by itself
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The engine's inputs, in its order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The engine's outputs, in its order."""
-        return self._outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the sidecar says of the plan's origin."""
-        return self._metadata
-
-    @property
-    def backend(self) -> str:
-        """TensorRT's version and the GPU."""
-        return f"{self._library.title} {self._library.version}, {self._device.name}"
 
     @property
     def profiles(self) -> tuple[Profile, ...]:

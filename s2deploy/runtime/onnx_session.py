@@ -59,31 +59,13 @@ class OnnxSession(Session):
                 f"onnxruntime cannot use {chosen} on this machine",
                 hint="check its driver and libraries, or load the file with provider='cpu'",
             )
-        self._name = f"onnxruntime {onnxruntime.__version__}, {chosen.removesuffix(_SUFFIX)}"
         self._device = "cuda" if chosen in _ON_CUDA else "cpu"
-        self._inputs = tuple(_info(node) for node in self._session.get_inputs())
-        self._outputs = tuple(_info(node) for node in self._session.get_outputs())
-        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The model's inputs, in its order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The model's outputs, in its order."""
-        return self._outputs
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The file's metadata_props."""
-        return self._metadata
-
-    @property
-    def backend(self) -> str:
-        """The version of onnxruntime and its execution provider."""
-        return self._name
+        super().__init__(
+            inputs=tuple(_info(node) for node in self._session.get_inputs()),
+            outputs=tuple(_info(node) for node in self._session.get_outputs()),
+            metadata=dict(self._session.get_modelmeta().custom_metadata_map),
+            backend=f"onnxruntime {onnxruntime.__version__}, {chosen.removesuffix(_SUFFIX)}",
+        )
 
     def run(self, feed: Feed) -> Feed:
         """Runs on contiguous arrays that were checked, and returns the outputs by name.

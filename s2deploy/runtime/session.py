@@ -36,25 +36,34 @@ class Session(ABC):
     remarks: tuple[str, ...] = ()
     """What the user should know about how the artifact was loaded."""
 
+    def __init__(
+        self,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        metadata: Mapping[str, str],
+        backend: str,
+    ) -> None:
+        self._inputs, self._outputs, self._metadata, self._backend = inputs, outputs, metadata, backend
+
     @property
-    @abstractmethod
     def inputs(self) -> tuple[TensorInfo, ...]:
         """The model's inputs, in its order."""
+        return self._inputs
 
     @property
-    @abstractmethod
     def outputs(self) -> tuple[TensorInfo, ...]:
         """The model's outputs, in its order."""
+        return self._outputs
 
     @property
-    @abstractmethod
     def metadata(self) -> Mapping[str, str]:
         """What the artifact records about itself; keys of s2deploy begin with ``s2deploy.``."""
+        return self._metadata
 
     @property
-    @abstractmethod
     def backend(self) -> str:
-        """What runs the model, with its version, e.g. ``onnxruntime 1.32.0, CPU``."""
+        """What runs the model, with its version and device, e.g. ``onnxruntime 1.32.0, CPU``."""
+        return self._backend
 
     @abstractmethod
     def run(self, feed: Feed) -> Feed:
