@@ -40,7 +40,23 @@ class _Diagnosis:
     error: type[S2DeployError] = BuildError
 
 
+_NO_IMPLEMENTATION = re.compile(
+    r"Could not find any implementation|no tactics to implement|[Ii]ncrease the (?:allowed )?workspace"
+)
+# warnings, which TensorRT gives in good builds as well: they count only where nothing was found to run a node
+_SHORT_OF_MEMORY = re.compile(
+    r"GPU memory \(\d+ bytes\) could not be allocated|insufficient memory|out of memory|OutOfMemory", re.IGNORECASE
+)
+_GPU_FULL = (
+    "free it (nvidia-smi shows what holds it), lower the largest sizes of the model's ranges, or build on a larger GPU"
+)
+
 _DIAGNOSES = (
+    _Diagnosis(
+        re.compile(r"PluginLoadError: (?P<what>.*)"),
+        lambda match, _: f"the plugin library {match['what']}",
+        "build it against the headers of this TensorRT; ldd shows whether the libraries it needs are here",
+    ),
     _Diagnosis(
         re.compile(r"Cannot compile operation '.*?' for Turing \(SM75\): (?P<what>.*?) is not supported"),
         lambda match, _: f"compute capability 7.5 has no {match['what']}",
@@ -64,14 +80,14 @@ _DIAGNOSES = (
         'say which sizes it takes, e.g. --input "x:batch=1..8..64,3,224,224"',
     ),
     _Diagnosis(
-        re.compile(r"Could not find any implementation|no tactics to implement|[Ii]ncrease the (?:allowed )?workspace"),
+        _NO_IMPLEMENTATION,
         lambda _, node: f"no implementation of {node or 'a part of the model'} fits the workspace and the types",
         "give it more with --workspace, free memory of the GPU, or leave the node in float32 with --keep-fp32",
     ),
     _Diagnosis(
-        re.compile(r"Plugin not found|could not find plugin"),
+        re.compile(r"Plugin not found|could not find plugin|Cannot find plugin"),
         lambda _, node: f"TensorRT has no plugin for {node or 'a part of the model'}",
-        "express it in operators of the ONNX standard; a domain of its own needs a plugin of that name",
+        "give the library that holds it with --plugin, or express it in operators of the ONNX standard",
     ),
     _Diagnosis(
         re.compile(r"driver version is insufficient|(?:cudaError|error:?) 35\b|forward compatibility was attempted"),
@@ -91,14 +107,24 @@ _DIAGNOSES = (
         "run it with the version that built it, or build it again here",
     ),
     _Diagnosis(
+        re.compile(r"[Mm]agic ?[Tt]ag"),
+        lambda *_: "the engine is damaged, or of another family of TensorRT than the one that runs here",
+        "build it again",
+    ),
+    _Diagnosis(
         re.compile(r"generated on an incompatible device|expecting compute \S+ got compute"),
         lambda *_: "the engine was built for another GPU than the one of this machine",
         "build it again on this machine, or with --hardware-compatible",
     ),
     _Diagnosis(
-        re.compile(r"UNSUPPORTED_NODE|No importer registered"),
+        re.compile(r"UNSUPPORTED_(?:NODE|GRAPH)|No importer registered"),
         lambda _, node: f"TensorRT does not support {node or 'a part of the model'}",
         "express it in other operators or types; the ONNX file itself runs on onnxruntime",
+    ),
+    _Diagnosis(
+        re.compile(r"Cuda (?:Runtime|Driver) \(out of memory\)|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"),
+        lambda *_: "the GPU's memory ran out",
+        _GPU_FULL,
     ),
     _Diagnosis(
         re.compile(r"out of memory|OutOfMemory|bad_alloc|MemoryError", re.IGNORECASE),
@@ -115,6 +141,11 @@ _DIAGNOSES = (
         lambda *_: "TensorRT cannot be imported",
         'install it again, e.g. pip install --force-reinstall "s2deploy[rtx]"',
     ),
+)
+_WITHOUT_MEMORY = _Diagnosis(
+    _NO_IMPLEMENTATION,
+    lambda _, node: f"the GPU's memory ran out before an implementation of {node or 'a part of the model'} was found",
+    _GPU_FULL,
 )
 _FALLBACK_HINT = "these words are TensorRT's own; a node they name can be found in the ONNX file with netron"
 
@@ -134,6 +165,8 @@ def diagnose(error: str, log: str, model: ir.Model | None = None) -> S2DeployErr
     found: S2DeployError
     if known is not None:
         diagnosis, match = known
+        if diagnosis.pattern is _NO_IMPLEMENTATION and _SHORT_OF_MEMORY.search(log):
+            diagnosis = _WITHOUT_MEMORY
         found = diagnosis.error(f"{diagnosis.message(match, node)}; TensorRT says:\n{said}", hint=diagnosis.hint)
     else:
         where = f" at {node}" if node else ""
