@@ -53,6 +53,7 @@ class BuildOptions:
         version_compatible: Whether newer versions of TensorRT may load the plan.
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: Folder in which the builder keeps its measurements, a file per version and GPU; none if None.
+        plugins: Libraries of plugins that the model needs.
     """
 
     target: Target | None = None
@@ -64,3 +65,4 @@ class BuildOptions:
     version_compatible: bool = False
     hardware_compatible: bool = False
     timing_cache: Path | None = None
+    plugins: tuple[Path, ...] = ()

@@ -19,7 +19,7 @@ from s2deploy.engine.request import Answer, Request
 from s2deploy.options import BuildOptions, PrecisionOptions
 from s2deploy.specs import Precision, Target
 
-FAKE = Path(__file__).with_name("fake_builder.py")
+FAKE = Path(__file__).with_name("fake_build.py")
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed")
 
 

@@ -3,15 +3,12 @@
 What it has is listed in ``data/tensorrt_api.json``: touching a name the real module lacks raises AttributeError, so a
 build that passes here uses nothing a version does not have. Its parser reads the ONNX file and makes layers of the
 operators that matter; its engine tells the inspector what the layers were asked to compute in.
-
-Run as a program it carries out one build in a process of its own, as Polygraphy imports one TensorRT a process.
 """
 
 from __future__ import annotations
 
 import enum
 import json
-import sys
 import types
 from pathlib import Path
 from typing import Any, ClassVar
@@ -314,6 +311,14 @@ def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") 
 
     module.ILogger, module.Logger = ILogger, ILogger
     module.init_libnvinfer_plugins = lambda logger, namespace: True
+
+    @guarded
+    class IPluginRegistry(Guarded):
+        def load_library(self, plugin_path: str) -> object:
+            self._record("load_library", Path(plugin_path).name)
+            return None if "broken" in plugin_path else object()
+
+    module.get_plugin_registry = IPluginRegistry
     return module
 
 
@@ -331,24 +336,3 @@ def _inspection(network: Any, version: str, stubborn: tuple[str, ...]) -> dict[s
             layers[-1]["Metadata"] = layer.metadata
     ends = "I/O Tensors" if version.startswith("11") else "Bindings"
     return {"Layers": layers, ends: [tensor.name for tensor in (*network._inputs, *network._outputs)]}
-
-
-def main() -> None:
-    """Builds as the request on standard input says, and prints the calls and the answer."""
-    from s2deploy.engine import child
-    from s2deploy.engine.progress import Progress
-    from s2deploy.engine.request import Request
-    from s2deploy.sidecar import Device
-
-    asked = json.loads(sys.stdin.read())
-    module = make(asked["version"], tuple(asked["stubborn"]))
-    sys.modules["tensorrt"] = module
-    child.first_device = lambda: Device("NVIDIA Fake", "9.0")
-    asked_for = Request.from_json(asked["request"])
-    told = Progress(Path(asked_for.model).with_suffix(".progress"))
-    answer = child.parse(asked_for) if asked_for.plan is None else child.build(asked_for, Path(asked_for.plan), told)
-    print(json.dumps({"calls": module.calls, "answer": answer.to_json()}))
-
-
-if __name__ == "__main__":
-    main()

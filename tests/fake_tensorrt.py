@@ -311,8 +311,9 @@ class FakeTensorRT:
                 return IExecutionContext(self)
 
         class Registry:
-            def load_library(self, plugin_path: str) -> None:
+            def load_library(self, plugin_path: str) -> object:
                 module.plugins.append(plugin_path)
+                return None if "broken" in plugin_path else object()
 
         @public
         class Runtime:

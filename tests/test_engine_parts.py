@@ -200,6 +200,22 @@ def test_the_diagnosis_keeps_the_words_and_the_log() -> None:
             "TensorRT has no plugin for Frob 'a' (net.py:7)",
         ),
         (
+            "[W] Requested amount of GPU memory (8589934592 bytes) could not be allocated.\n"
+            "[E] 10: Could not find any implementation for node a.",
+            BuildError,
+            "the GPU's memory ran out before an implementation of MatMul 'a' (net.py:7) was found",
+        ),
+        ("[E] 1: [x.cpp::f::1] Error Code 1: Cuda Runtime (out of memory)", BuildError, "the GPU's memory ran out"),
+        (
+            "[W] Skipping tactic due to insufficient memory\n[E] something new",
+            BuildError,
+            "TensorRT cannot build the model; it says:\n  something new",
+        ),
+        ("[E] 3: Cannot find plugin: Frob, version: 1, namespace: mine.", BuildError, "no plugin for a part of the"),
+        ("[E] 1: Serialization assertion magicTagRead == kMAGIC_TAG failed.Magic tag", BuildError, "is damaged, or"),
+        ("[E] 1: stdVersionRead failed.Version tag does not match.", BuildError, "another version of TensorRT"),
+        ("[E] In node 0 with name: a and operator: Frob (f): UNSUPPORTED_NODE_ATTR: x", BuildError, "not support Frob"),
+        (
             "[E] 4: Network has dynamic or shape inputs, but no optimization profile has been defined",
             BuildError,
             "profile",
@@ -222,7 +238,7 @@ def test_diagnoses(line: str, kind: type, message: str) -> None:
     error = diagnose("PolygraphyException: Invalid Engine", line, model)
     assert type(error) is kind
     assert message in error.message
-    assert line.removeprefix("[E] ") in error.message
+    assert line.splitlines()[-1].removeprefix("[E] ") in error.message
     assert error.hint
 
 
@@ -230,6 +246,7 @@ def test_diagnoses(line: str, kind: type, message: str) -> None:
     ("error", "message"),
     [
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("PluginLoadError: /lib/shift.so cannot be loaded", "the plugin library /lib/shift.so cannot be loaded"),
         ("ModuleNotFoundError: No module named 'tensorrt_rtx'", "TensorRT cannot be imported"),
         ("Module: 'tensorrt_rtx' is required but could not be imported.", "TensorRT cannot be imported"),
         ("ValueError: odd", "TensorRT cannot build the model; it says:\n  ValueError: odd"),
@@ -249,7 +266,7 @@ def test_request_and_answer_survive_the_journey() -> None:
     shapes = {"x": ProfileShapes((1, 2), (3, 2), (4, 2))}
     request = Request(
         "m.onnx", "m.plan", Target.RTX, "1.7", Precision.BF16, kept=("a",), profiles=(shapes, shapes),
-        capabilities=((8, 6), (8, 9)), workspace_bytes=5, timing_cache="t",
+        capabilities=((8, 6), (8, 9)), workspace_bytes=5, timing_cache="t", plugins=("p.so",),
     )  # fmt: skip
     assert Request.from_json(request.to_json()) == request
     product, device = Product("a", "convolution", "int8"), Device("GPU", "8.6")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata as packages
@@ -21,7 +22,7 @@ from s2deploy.engine.products import wider
 from s2deploy.engine.progress import Phase
 from s2deploy.engine.request import Answer
 from s2deploy.engine.targets import Toolchain, find_toolchain
-from s2deploy.errors import BuildError
+from s2deploy.errors import BuildError, UsageError
 from s2deploy.options import BuildOptions
 from s2deploy.precision import Cost
 from s2deploy.sidecar import FileIdentity, Loss, OutputLoss, Proof, Sidecar, identify, sidecar_path
@@ -64,7 +65,7 @@ def build(
 
     Args:
         model_path: The ONNX file.
-        plan_path: Where the plan goes; its sidecar gets ``.json`` appended.
+        plan_path: Where the plan goes; its sidecar gets ``.json`` appended, and plugin libraries are copied beside it.
         options: How to build it; float32 for what the machine has unless given.
         on_start: Called with the process id of the building process once it runs.
         on_phase: Called with what TensorRT is doing, from version 9 on.
@@ -82,7 +83,8 @@ def build(
     toolchain = find_toolchain(options.target)
     family = toolchain.family
     family.check(options)
-    check_output(plan_path, [model_path])
+    check_output(plan_path, [model_path, *options.plugins])
+    absent = _absent_beside(plan_path, options.plugins)
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
     prepared = prepare(source, options, family)
@@ -97,6 +99,8 @@ def build(
         request = request_for(prepared, options, toolchain, network_path, draft)
         answer = run_build(request, scratch, typed.model, on_start, on_phase)
         proof = _prove(answer, options.typing.precision, typed.kept)
+        for plugin in absent:
+            shutil.copyfile(plugin, draft.with_name(plugin.name))
         sidecar = Sidecar(
             onnx=identify(model_path),
             plan=FileIdentity(plan_path.name, sha256(draft), draft.stat().st_size),
@@ -112,11 +116,32 @@ def build(
             semantics=semantics,
             device=answer.device,
             proof=proof,
+            plugins=tuple(map(identify, options.plugins)),
             loss=_loss(typed.cost),
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
     return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks, typed.cost)
+
+
+def _absent_beside(plan_path: Path, plugins: Iterable[Path]) -> list[Path]:
+    """Returns the plugin libraries that must be copied beside the plan, where a session looks for them.
+
+    Raises:
+        UsageError: Another file of that name lies there.
+        ArtifactError: A library cannot be read.
+    """
+    absent = []
+    for plugin in plugins:
+        there = plan_path.with_name(plugin.name)
+        if not there.exists():
+            absent.append(plugin)
+        elif sha256(there) != sha256(plugin):
+            raise UsageError(
+                f"{there} is another library than {plugin}, which the plan would need beside it",
+                hint="write the plan to a folder of its own, or remove the other library",
+            )
+    return absent
 
 
 def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof:

@@ -59,6 +59,7 @@ def parse(request: Request) -> Answer:
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused the model and blames no node.
         ShapeInputError: The model needs the values of an input to know its shapes.
+        PluginLoadError: A plugin library cannot be loaded.
     """
     from polygraphy.exception import PolygraphyException
 
@@ -85,6 +86,7 @@ def build(request: Request, plan_path: Path, progress: Progress) -> Answer:
     Raises:
         polygraphy.exception.PolygraphyException: TensorRT refused; its reasons are in the log.
         ShapeInputError: The model needs the values of an input to know its shapes.
+        PluginLoadError: A plugin library cannot be loaded.
         EngineLoadError: The engine cannot be loaded.
         OSError: The plan cannot be written.
     """
@@ -134,6 +136,8 @@ def _family(request: Request) -> Family:
 
 
 def _parsed(family: Family, request: Request) -> Loaded:
+    if request.plugins:
+        family.load_plugins(request.plugins)
     loaded = family.network(request)
     network = loaded[1]
     inputs = (network.get_input(index) for index in range(network.num_inputs))

@@ -13,6 +13,8 @@ version compatible           from 8.6        yes              yes           no l
 hardware compatible          from 8.6        yes              yes           by capabilities
 timing cache                 yes             yes              yes           no effect
 compute capabilities         no              no               no            yes
+plugin libraries             yes, by ctypes  yes              yes           no
+                             before 8.6
 ===========================  ==============  ===============  ============  ==================
 
 Source: the public headers and Python bindings of TensorRT 8.5, 8.6, 9.3, 10.16 and 11.1; for TensorRT-RTX 1.7.1 what it
@@ -22,6 +24,7 @@ and a version-compatible plan needs libnvinfer_lean, which the package lacks.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import re
 from abc import ABC, abstractmethod
@@ -40,6 +43,10 @@ Loaded = tuple[Any, Any, Any]
 MODULES = {Target.RTX: "tensorrt_rtx", Target.TENSORRT: "tensorrt"}
 _BUILDER_FLAGS = {Precision.FP16: "fp16", Precision.BF16: "bf16", Precision.INT8: "int8"}
 _DTYPES = {Precision.FP16: "HALF", Precision.BF16: "BF16"}
+
+
+class PluginLoadError(Exception):
+    """A library holds no plugin that TensorRT can use."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,28 @@ class Family(ABC):
     def module(self) -> Any:
         """Returns the Python module, in the building process only: importing it loads TensorRT's libraries."""
         return importlib.import_module(MODULES[self.target])
+
+    def load_plugins(self, paths: Sequence[str]) -> None:
+        """Loads TensorRT's own plugins and libraries of others, so that the parser finds them.
+
+        Raises:
+            PluginLoadError: A library cannot be loaded, or holds no plugin.
+        """
+        from polygraphy.backend.trt import get_trt_logger
+
+        trt = self.module()
+        trt.init_libnvinfer_plugins(get_trt_logger(), "")
+        registry = trt.get_plugin_registry()
+        for path in paths:
+            try:
+                if hasattr(registry, "load_library"):
+                    loaded = registry.load_library(path)
+                else:
+                    loaded = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+            except Exception as error:  # the registry's errors have no class of their own
+                raise PluginLoadError(f"{path} cannot be loaded: {error}") from error
+            if loaded is None:
+                raise PluginLoadError(f"{path} cannot be loaded")
 
     def network(self, request: Request) -> Loaded:
         """Parses the model."""
@@ -263,6 +292,8 @@ class RTX(Family):
         return chosen
 
     def _lacking(self, options: BuildOptions) -> Iterator[tuple[str, str, str]]:
+        if options.plugins:
+            yield "--plugin", "it runs no plugins", "use full TensorRT, or a model of operators of the ONNX standard"
         if options.timing_cache is not None:
             yield "--timing-cache", "it measures nothing while it builds", "leave it out"
         if options.optimization_level is not None:

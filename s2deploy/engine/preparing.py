@@ -63,6 +63,15 @@ def check_call(model_path: Path, options: BuildOptions) -> None:
         )
     for text in options.capabilities:
         capability.parse(text)
+    names: set[str] = set()
+    for plugin in options.plugins:
+        if not plugin.is_file():
+            raise UsageError(f"plugin library {plugin}: no such file", hint="check the path of --plugin")
+        if plugin.name in names:
+            raise UsageError(
+                f"two plugin libraries are named {plugin.name}", hint="a plan needs them all beside it: rename one"
+            )
+        names.add(plugin.name)
 
 
 def prepare(model: ir.Model, options: BuildOptions, family: Family) -> Prepared:
@@ -110,6 +119,7 @@ def request_for(
         version_compatible=options.version_compatible,
         hardware_compatible=options.hardware_compatible,
         timing_cache=None if options.timing_cache is None else str(options.timing_cache.absolute()),
+        plugins=tuple(str(plugin.absolute()) for plugin in options.plugins),
     )
 
 

@@ -31,6 +31,7 @@ class Request:
         version_compatible: Whether newer versions may load the plan.
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: Folder of the builder's measurements; None for none.
+        plugins: Paths of the plugin libraries to load first.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Request:
     version_compatible: bool = False
     hardware_compatible: bool = False
     timing_cache: str | None = None
+    plugins: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Returns the request as text."""
@@ -58,7 +60,7 @@ class Request:
         """Reads a request back."""
         data: dict[str, Any] = json.loads(text)
         data["target"], data["precision"] = Target(data["target"]), Precision(data["precision"])
-        data["kept"] = tuple(data["kept"])
+        data["kept"], data["plugins"] = tuple(data["kept"]), tuple(data["plugins"])
         data["capabilities"] = tuple((major, minor) for major, minor in data["capabilities"])
         data["profiles"] = tuple(
             {

@@ -49,6 +49,7 @@ class BuildArguments(TypedDict, total=False):
         version_compatible: Whether newer versions of TensorRT may load the plan.
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: A folder in which the builder keeps its measurements from build to build.
+        plugins: Libraries of plugins the model needs; they are copied beside the plan.
     """
 
     target: Target | str | None
@@ -69,6 +70,7 @@ class BuildArguments(TypedDict, total=False):
     version_compatible: bool
     hardware_compatible: bool
     timing_cache: AnyPath | None
+    plugins: Sequence[AnyPath]
 
 
 def build(
@@ -151,8 +153,14 @@ def _options(
     version_compatible: bool = False,
     hardware_compatible: bool = False,
     timing_cache: AnyPath | None = None,
+    plugins: Sequence[AnyPath] = (),
 ) -> BuildOptions:
-    for name, texts in (("capabilities", capabilities), ("profiles", profiles), ("keep_fp32", keep_fp32)):
+    for name, texts in (
+        ("capabilities", capabilities),
+        ("profiles", profiles),
+        ("keep_fp32", keep_fp32),
+        ("plugins", plugins),
+    ):
         require_list(name, texts)
     return BuildOptions(
         target=None if target is None else _member(Target, target, "target"),
@@ -172,6 +180,7 @@ def _options(
         version_compatible=version_compatible,
         hardware_compatible=hardware_compatible,
         timing_cache=None if timing_cache is None else Path(timing_cache),
+        plugins=tuple(map(Path, plugins)),
     )
 
 

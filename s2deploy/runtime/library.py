@@ -127,7 +127,8 @@ class Library:
         for path in plugins:
             try:
                 if hasattr(runtime, "get_plugin_registry"):
-                    runtime.get_plugin_registry().load_library(str(path))
+                    if runtime.get_plugin_registry().load_library(str(path)) is None:
+                        raise self.failed("finds no plugins in it")
                 else:
                     ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
             except Exception as error:  # the registry's errors have no class of their own
