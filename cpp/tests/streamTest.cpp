@@ -58,6 +58,7 @@ void keepsTheOrderOfTheCallersStream()
     engine.run({{"x", input.input({8, 4})}}, {{"y", once.output()}}, stream.get());
     engine.run({{"x", once.input({8, 4})}}, {{"y", twice.output()}}, stream.get());
     cudaMemcpyAsync(result.get(), twice.get(), twice.sizeBytes(), cudaMemcpyDeviceToHost, stream.get());
+    fake::hurryOthers(stream.get());
     stream.wait();
     EXPECT_EQUAL(result.get()[0], 4 * x[0]);
     EXPECT_EQUAL(result.get()[31], 4 * x[31]);

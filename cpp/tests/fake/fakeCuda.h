@@ -39,6 +39,9 @@ int calls(std::string const& function);
 //! Gives work to a stream, or to the graph that is being captured on it.
 void enqueue(cudaStream_t stream, std::function<void()> work);
 
+//! Does what other streams than this one can do already, as a GPU may at any time.
+void hurryOthers(cudaStream_t stream);
+
 //! Whether a stream is being captured.
 bool isCapturing(cudaStream_t stream);
 

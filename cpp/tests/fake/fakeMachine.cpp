@@ -86,6 +86,18 @@ void enqueue(cudaStream_t stream, std::function<void()> next)
     to.queue.push_back(std::move(next));
 }
 
+void hurryOthers(cudaStream_t stream)
+{
+    Lock const lock(machine().mutex);
+    for (CUstream_st* const other : machine().streams)
+    {
+        if (other != stream)
+        {
+            work(*other);
+        }
+    }
+}
+
 bool isCapturing(cudaStream_t stream)
 {
     Lock const lock(machine().mutex);
