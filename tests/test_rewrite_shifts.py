@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -68,12 +69,10 @@ def test_a_spatial_shift(channel_axis: int, size: tuple[int, int], channels: int
     result, report = check(chain(shape, channel_axis, style))
     assert (report.scatters_before, report.scatters_after) == (4, 0)
     assert not report.refusals
-    assert [rewrite.name for rewrite in report.rewrites] == ["y3"]
+    assert report.rewrites[0].name == "y3"
     # Both rows of an axis of size 2 become the same one: a broadcast instead of a join.
     twos = 2 * (size[0] == 2) + 2 * (size[1] == 2)
-    assert op_types(result)["Concat"] == 5 - twos
-    assert op_types(result)["Expand"] == twos
-    assert op_types(result).total() == op_types(result)["Slice"] + 5
+    assert +op_types(result) == +Counter({"Pad": 4 - twos, "Concat": 1, "Expand": twos, "Slice": twos})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "double", "int64", "uint8", "bool"])
@@ -101,7 +100,7 @@ def test_torchscript_index_arithmetic(size: tuple[int, int]) -> None:
     n, h = size
     result, report = check(make(f"(float[{n},{h},3] x) => (float[{n},{h},3] y)", body, weights))
     assert report.scatters_after == 0
-    assert set(op_types(result)) == {"Slice", "Expand" if h == 2 else "Concat"}
+    assert set(op_types(result)) == ({"Slice", "Expand"} if h == 2 else {"Pad"})
     dynamic, report = check(
         make("(float[N,H,3] x) => (float[N,H,3] y)", body, weights),
         *({"N": n, "H": h} for n in (1, 2, 3) for h in (1, 2, 5)),

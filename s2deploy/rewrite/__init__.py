@@ -18,6 +18,7 @@ from s2deploy.rewrite.changes import Change, Changes, Withdrawal
 from s2deploy.rewrite.channel_order import order_channels
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
+from s2deploy.rewrite.edge_pads import pad_shifts
 from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.layout import Layout, choose_layouts
 from s2deploy.rewrite.movement import Rewrite, compose_movement
@@ -58,6 +59,7 @@ class RewriteReport:
     """What was rewritten, what was not and why.
 
     Attributes:
+        runtime: What the graph is to be fast on.
         rewrites: Tensors that are now computed by other nodes.
         layouts: Regions that compute in another order of axes.
         refusals: Scatters and Transposes that were left alone.
@@ -69,6 +71,7 @@ class RewriteReport:
         scatters_after: The same, after.
     """
 
+    runtime: Runtime = DEFAULT_RUNTIME
     rewrites: list[Rewrite] = field(default_factory=list)
     layouts: list[Layout] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
@@ -174,6 +177,16 @@ def fold(model: ir.Model, context: Context) -> None:
     fold_constants(model.graph, context.weights, context.allow)
 
 
+def pad(model: ir.Model, context: Context) -> None:
+    """Writes shifts with a replicated border as Pads where that is faster; see `edge_pads.py`."""
+    report = context.report
+    found = pad_shifts(model.graph, context.ranges, context.sizes, COSTS[context.runtime], context.allow)
+    report.rewrites += found.rewrites
+    report.refusals += found.refusals
+    report.guards = tuple(dict.fromkeys((*report.guards, *found.guards)))
+    clean_up(model, replace(context, pass_name=clean_up.__name__))
+
+
 def layout(model: ir.Model, context: Context) -> None:
     """Puts axes in the order that is the cheapest on the runtime; see `layout.py`.
 
@@ -223,6 +236,7 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     merge,
     fold,
     clean_up,
+    pad,
     layout,
     clean_up,
     order,
@@ -259,7 +273,7 @@ def rewrite(
         )
     dims = ranges or {}
     multiples = {name: dim.multiple for name, dim in dims.items() if dim.multiple > 1}
-    report = RewriteReport(nodes_before=count_nodes(model), scatters_before=count_scatters(model))
+    report = RewriteReport(runtime, nodes_before=count_nodes(model), scatters_before=count_scatters(model))
     changes = changes or Changes()
     parts = {part_of(name, multiple): (dims[name], multiple) for name, multiple in multiples.items()}
     intervals = {name: (dim.min, dim.max) for name, dim in dims.items()}

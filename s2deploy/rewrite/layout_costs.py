@@ -90,12 +90,20 @@ class UnitCosts:
             return costs.reduction(math.prod(before), within=within)
         places = [perms[first].index(axis) for axis in touched_axes(self._facts, node)]
         if op_type in ("LogSoftmax", "Softmax"):
-            turned = 0.0 if places == [len(before) - 1] else 2 * costs.transposed.of(count)
-            return costs.normalization(count) + turned
+            return costs.softmax(count, within=places == [len(before) - 1])
+        if op_type == "Pad":
+            return costs.pad(count, sizes[-1])
+        if op_type == "Split":
+            return costs.node_ns + sum(self._split(value, perms, places[0]) for value in node.outputs)
         run = math.prod(sizes[max(places) :]) if places and len(sizes) == len(before) else count
         if op_type == "Concat":
             return costs.movement(count, run // len(node.inputs))
-        return len(node.outputs) * costs.movement(count, run)
+        return costs.movement(count, run)
+
+    def _split(self, value: ir.Value, perms: Perms, place: int) -> float:
+        """Returns what it costs to copy one of the tensors that a Split gives."""
+        sizes = self.numbers(value, perms[value])
+        return self._costs.movement(math.prod(sizes), math.prod(sizes[place:])) - self._costs.node_ns
 
     def _reshape(self, node: ir.Node, perms: Perms) -> float:
         """Returns what a Reshape costs: infinity in another order if its target would have to be computed."""

@@ -46,10 +46,12 @@ class RuntimeCosts:
         node_ns: Starting an operator.
         view_ns: Starting one that moves nothing, such as Reshape.
         run_ns: A contiguous run of elements.
+        padded_run_ns: A run along the last axis of what Pad gives.
         elementwise: An element of arithmetic.
         moved: An element that Slice, Concat, Split or Pad copies.
         transposed: An element that Transpose moves.
         normalized: An element of a normalization.
+        softmax_across: What an element of a Softmax along another axis than the last costs more.
         summed_within_ns: An element that is reduced over the last axes.
         summed_across_ns: An element that is reduced over others.
         product_ns: A multiply-add of ``MatMul(x, W)``.
@@ -62,10 +64,12 @@ class RuntimeCosts:
     node_ns: float
     view_ns: float
     run_ns: float
+    padded_run_ns: float
     elementwise: PerElement
     moved: PerElement
     transposed: PerElement
     normalized: PerElement
+    softmax_across: PerElement
     summed_within_ns: float
     summed_across_ns: float
     product_ns: float
@@ -82,13 +86,21 @@ class RuntimeCosts:
         """Returns the cost of copying elements in contiguous runs of some length."""
         return self.node_ns + self.moved.of(elements) + elements / max(run, 1) * self.run_ns
 
+    def pad(self, elements: int, run: int) -> float:
+        """Returns the cost of a Pad whose last axis has some length."""
+        return self.node_ns + self.moved.of(elements) + elements / max(run, 1) * self.padded_run_ns
+
     def reduction(self, elements: int, *, within: bool) -> float:
         """Returns the cost of a reduction, over the last axes where `within`."""
         return self.node_ns + elements * (self.summed_within_ns if within else self.summed_across_ns)
 
     def normalization(self, elements: int) -> float:
-        """Returns the cost of a normalization or Softmax along the last axis."""
+        """Returns the cost of a normalization."""
         return self.node_ns + self.normalized.of(elements)
+
+    def softmax(self, elements: int, *, within: bool) -> float:
+        """Returns the cost of a Softmax, along the last axis where `within`."""
+        return self.normalization(elements) + (0.0 if within else self.softmax_across.of(elements))
 
     def transposition(self, sizes: Sizes, perm: Sequence[int]) -> float:
         """Returns the cost of a Transpose of a tensor; one that moves axes of size 1 alone moves nothing."""
@@ -117,29 +129,33 @@ class RuntimeCosts:
 
 
 ONNXRUNTIME_CPU = RuntimeCosts(
-    node_ns=500,
-    view_ns=400,
+    node_ns=3000,
+    view_ns=3000,
     run_ns=5,
-    elementwise=PerElement(0.25, 0.8),
-    moved=PerElement(0.15, 0.5),
-    transposed=PerElement(0.35, 1.6),
-    normalized=PerElement(0.75, 0.95),
-    summed_within_ns=0.12,
-    summed_across_ns=0.75,
-    product_ns=0.017,
+    padded_run_ns=14,
+    elementwise=PerElement(0.8, 0.8),
+    moved=PerElement(0.55, 0.6),
+    transposed=PerElement(1.1, 2.0),
+    normalized=PerElement(1.1, 1.1),
+    softmax_across=PerElement(3.0, 4.0),
+    summed_within_ns=0.4,
+    summed_across_ns=1.4,
+    product_ns=0.019,
     left_factor=1.25,
     conv_factor=1.02,
-    conv_element_ns=0.35,
+    conv_element_ns=0.4,
     fuses_bias=False,
 )
 COUNTING = RuntimeCosts(
-    node_ns=500,
-    view_ns=400,
+    node_ns=1000,
+    view_ns=1000,
     run_ns=0,
+    padded_run_ns=0,
     elementwise=PerElement(1, 1),
     moved=PerElement(1, 1),
     transposed=PerElement(1, 1),
     normalized=PerElement(1, 1),
+    softmax_across=PerElement(0, 0),
     summed_within_ns=1,
     summed_across_ns=1,
     product_ns=0,
