@@ -37,6 +37,18 @@ class UNet(nn.Module):
         return nn.functional.interpolate(self.down(x), scale_factor=8) + x
 
 
+class Cache(nn.Module):
+    """Holds two batches of nine rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(2, 9, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.rows[: x.shape[0], 1 : x.shape[1] + 1] = x  # type: ignore[index, operator]
+        return self.rows[: x.shape[0], : x.shape[1] + 1].sum(1)  # type: ignore[index, operator, no-any-return]
+
+
 def fixed_by_math(x: torch.Tensor) -> torch.Tensor:
     return x * math.sqrt(x.shape[1])
 
@@ -47,6 +59,10 @@ def fixed_by_loop(x: torch.Tensor) -> torch.Tensor:
 
 def fixed_by_float(x: torch.Tensor) -> torch.Tensor:
     return x / float(x.shape[1])
+
+
+def fixed_by_operator(x: torch.Tensor) -> torch.Tensor:
+    return x @ torch.ones(7, 3)
 
 
 def fixed_by_comparison(x: torch.Tensor) -> torch.Tensor:
@@ -125,6 +141,26 @@ def test_a_baked_size_is_reported_with_its_line_and_cause(function: Function, ad
     error = failure(function, "x:batch=1..4,height=4..8")
     assert f"fixes height to 8 ({line_of(function, 1)})" in error.message
     assert advice in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "line", "advice"),
+    [
+        (Cache(), "x:batch=1..2,height=3..5..8,3", line_of(Cache.forward, 1), "write 2 instead of batch=1..2, or give"),
+        (fixed_by_operator, "x:4,5,width=2..7..64", line_of(fixed_by_operator, 1), "or make this line right"),
+    ],
+)
+def test_a_size_that_an_operator_fixes_is_reported_with_its_line(
+    module: nn.Module | Function, text: str, line: str, advice: str
+) -> None:
+    error = failure(module, text)
+    assert f"({line})" in error.message
+    assert advice in str(error.hint)
+
+
+def test_a_range_that_an_operator_narrows_is_reported_with_its_line() -> None:
+    error = failure(in_groups_of_seven, "x:batch=1..5,height=14..56")
+    assert f"height=14..56 ({line_of(in_groups_of_seven, 1)})" in error.message
 
 
 def test_a_comparison_that_the_example_meets_is_reported_with_its_line() -> None:

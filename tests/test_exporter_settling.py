@@ -57,20 +57,36 @@ def shift_by_two(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def masked_behind_a_stem(x: torch.Tensor) -> torch.Tensor:
+    x = nn.functional.avg_pool2d(x, 8)
+    mask = torch.ones_like(x)
+    mask[:, :, :, :-1] = 0
+    return x * mask.cumsum(3)
+
+
+def queue_of_the_last(x: torch.Tensor) -> torch.Tensor:
+    queue = torch.ones(1, 5, 12) * x.mean()
+    queue[:, :, : -x.shape[2]] = queue[:, :, x.shape[2] :] * 2
+    queue[:, :, -x.shape[2] :] = x
+    return nn.functional.avg_pool1d(queue, 5, 1)[:, :, -x.shape[2] :] + x
+
+
 @pytest.mark.parametrize(
     ("function", "text", "tried"),
     [
+        (masked_behind_a_stem, "x:1,2,h=16..32..40,w=16..48..64", {16, 23}),
+        (queue_of_the_last, "x:1,5,t=2..4..8", {8}),
         (token_shift, "x:2,t=1..1..9,4", {2}),
         (temporal_shift, "x:2,t=1..4..6,5,3", {2}),
         (spatial_shift, "x:1,h=2..4..5,w=1..4..5,5", {2}),
         (shift_by_two, "x:2,t=1..9,4", {1, 2, 3}),
     ],
 )
-def test_shifts_take_the_smallest_sizes(function: Any, text: str, tried: set[int], tmp_path: Path) -> None:
+def test_shifts_take_the_sizes_at_the_ends(function: Any, text: str, tried: set[int], tmp_path: Path) -> None:
     result = s2deploy.export(Module(function), tmp_path / "model.onnx", inputs=[text])
     assert result.passed
     assert result.rewrites.scatters_after == 0
-    (stage,) = [stage for stage in result.stages if stage.name == "small"]
+    (stage,) = [stage for stage in result.stages if stage.name == "ends"]
     assert all(f"={size}" in stage.detail for size in tried)
     minimum = {dim.name: dim.min for dim in result.inputs[0].dynamic}
     assert result.comparison is not None
@@ -96,6 +112,12 @@ def test_a_model_that_is_another_at_small_sizes_is_never_written(function: Any, 
     with pytest.raises(ExportError) as caught:
         s2deploy.export(Module(function), tmp_path / "model.onnx", inputs=["x:1,h=1..4..5,4,6"], validate=False)
     assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_largest_size_that_the_model_raises_at_is_refused_with_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"t=2\.\.4\.\.9 \(test_exporter_settling.py:\d+\)"):
+        s2deploy.export(Module(queue_of_the_last), tmp_path / "model.onnx", inputs=["x:1,5,t=2..4..9"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Iterator
+from traceback import FrameSummary
 from typing import Any
 
-from s2deploy.exporter.provenance import is_library
+from s2deploy.exporter.provenance import asking_frame, running_frame
 
 _FIXES_A_SIZE = (
     (r"\brange\(|\bfor\b", "do without the loop over the size, which is unrolled for one number of steps"),
@@ -20,6 +21,8 @@ _FIXES_A_SIZE = (
     (r"\blen\(", "write x.shape[0] instead of len(x)"),
 )
 _OTHERWISE = "compute with x.shape directly, without int() or a loop over it"
+
+_SLICES = r"\[[^\]]*:[^\]]*\]"
 
 _DECIDES_BY_VALUES = (
     (
@@ -47,14 +50,19 @@ _BRANCHES = (
 )
 
 
-def how_to_keep_size(frame: Any) -> str:
+def how_to_keep_size(frame: FrameSummary | None, *, asks: bool) -> str:
     """Returns what to write so that a size stays dynamic.
 
     Args:
-        frame: The `traceback.FrameSummary` of the line that fixes it; None where it is not known.
+        frame: The line that fixes it; None where it is not known.
+        asks: Whether the line looks at the size itself; otherwise it runs an operator that takes no other size.
     """
     line = "" if frame is None else _source(frame)
-    return next((advice for pattern, advice in _FIXES_A_SIZE if re.search(pattern, line)), _OTHERWISE)
+    if frame is None or asks:
+        return next((advice for pattern, advice in _FIXES_A_SIZE if re.search(pattern, line)), _OTHERWISE)
+    if re.search(_SLICES, line):
+        return "give the tensor that this line slices more room; torch takes a slice that is all of it for a fixed size"
+    return "make this line right for other sizes"
 
 
 def how_values_decide(line: str) -> tuple[str, str]:
@@ -69,24 +77,25 @@ def how_values_decide(line: str) -> tuple[str, str]:
     return found or _BRANCHES
 
 
-def pinning_frames(environment: Any) -> Iterator[tuple[frozenset[Any], Any]]:
-    """Yields the symbols that a line of the user's sets equal to a number, and the line's frame."""
+def pinning_frames(environment: Any, *, asks: bool = True) -> Iterator[tuple[frozenset[Any], FrameSummary]]:
+    """Yields the symbols that a line of the user's sets equal to a number, and the line.
+
+    Args:
+        environment: What torch knows of a program's sizes.
+        asks: Whether the line looks at the size itself; otherwise it runs an operator that does.
+    """
     import sympy  # type: ignore[import-untyped]
 
+    frame_of = asking_frame if asks else running_frame
     for symbol, value in environment.replacements.items():
-        frame = _user_frame(environment.replacements_slocs.get(symbol))
+        frame = frame_of(environment.replacements_slocs.get(symbol))
         if frame is not None and value.is_number:
             yield frozenset({symbol}), frame
     for guard in environment.guards:
-        frame = _user_frame(guard.sloc)
+        frame = frame_of(guard.sloc)
         if frame is not None and isinstance(guard.expr, sympy.Eq) and any(side.is_number for side in guard.expr.args):
             yield frozenset(guard.expr.free_symbols), frame
 
 
-def _user_frame(location: Any) -> Any:
-    frame = getattr(location, "framework_loc", None)
-    return None if frame is None or is_library(str(frame.filename)) else frame
-
-
-def _source(frame: Any) -> str:
+def _source(frame: FrameSummary) -> str:
     return (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()

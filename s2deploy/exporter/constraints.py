@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.causes import how_to_keep_size, pinning_frames
 from s2deploy.exporter.naming import input_shapes
-from s2deploy.exporter.provenance import is_library
+from s2deploy.exporter.provenance import asking_frame, running_frame
 from s2deploy.specs import Dim, TensorSpec, named_dims
 
 if TYPE_CHECKING:
@@ -64,17 +65,25 @@ def _fixed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -
     """Finds dimensions that the model takes at one size only."""
     environment = environment_of(program)
     values = {} if environment is None else environment.replacements
-    frames = [] if environment is None else list(pinning_frames(environment))
     found = {}
     for dim, size in _dims(program, specs):
         if isinstance(size, int) and dim.name not in found:
             symbol = next((s for s, value in values.items() if value == size), None)
-            frame = next((frame for symbols, frame in frames if symbol in symbols), None)
+            frame, asks = _fixing_line(environment, symbol)
             found[dim.name] = (
                 f"the model fixes {dim.name} to {size}{'' if frame is None else f' ({place(frame)})'}",
-                f"write {size} instead of {dim}, or {how_to_keep_size(frame)}",
+                f"write {size} instead of {dim}, or {how_to_keep_size(frame, asks=asks)}",
             )
     return list(found.values())
+
+
+def _fixing_line(environment: Any, symbol: Any) -> tuple[FrameSummary | None, bool]:
+    """Returns the line that sets a symbol equal to a number, and whether it looks at the size itself."""
+    for asks in (True, False):
+        for symbols, frame in () if environment is None else pinning_frames(environment, asks=asks):
+            if symbol in symbols:
+                return frame, asks
+    return None, False
 
 
 def fixing_files(program: torch.export.ExportedProgram) -> set[str]:
@@ -122,15 +131,30 @@ class Excess:
         dim: The dimension.
         symbol: What stands for it in the program.
         allowed: The sizes tried that break no guard.
-        refused: Those that break one.
-        lines: Where these guards come from, as far as that is known.
+        refused: Those that break one; sizes for which the guards compare the same numbers are one tuple.
+        asking: Lines of the model that compare the size themselves and so break.
+        running: Lines of the model that run an operator which compares it.
     """
 
     dim: Dim
     symbol: Any
     allowed: tuple[int, ...]
-    refused: tuple[int, ...]
-    lines: tuple[str, ...]
+    refused: tuple[tuple[int, ...], ...]
+    asking: tuple[str, ...]
+    running: tuple[str, ...]
+
+    @property
+    def at_the_ends(self) -> bool:
+        """Whether the sizes between the smallest and the largest allowed one are allowed, as far as they were tried."""
+        if not self.allowed:
+            return False
+        low, high = self.allowed[0], self.allowed[-1]
+        sizes = self.dim.sizes()
+        return (
+            low in sizes[:_SWEPT]
+            and high in sizes[-_SWEPT:]
+            and not any(low < size < high for alike in self.refused for size in alike)
+        )
 
 
 def excesses(
@@ -155,29 +179,39 @@ def excesses(
             continue
         guards = [guard for guard in environment.guards if symbol in guard.expr.free_symbols]
         others = {other: hint for other, hint in hints.items() if other != symbol}
-        allowed: list[int] = []
-        refused: list[int] = []
-        culprits: dict[str, None] = {}
-        for size in _candidates(dim):
-            broken = [guard for guard in guards if not holds(guard.expr, {**others, symbol: size})]
-            culprits.update({_at(guard.sloc): None for guard in broken})
-            (refused if broken else allowed).append(size)
+        broken = {
+            size: [guard for guard in guards if not holds(guard.expr, {**others, symbol: size})]
+            for size in _candidates(dim)
+        }
+        culprits = [guard for guard in guards if any(guard in some for some in broken.values())]
+        refused: dict[Any, list[int]] = {}
+        for size, some in broken.items():
+            if some:
+                compared = tuple(_compared(guard.expr, {**others, symbol: size}) for guard in culprits)
+                refused.setdefault(compared, []).append(size)
         if refused:
-            lines = tuple(line for line in culprits if line)
-            found.append(Excess(dim, symbol, tuple(allowed), tuple(refused), lines))
+            asking, running = (
+                tuple(dict.fromkeys(place(frame) for frame in frames if frame is not None))
+                for frames in zip(*((asking_frame(g.sloc), running_frame(g.sloc)) for g in culprits), strict=True)
+            )
+            allowed = tuple(size for size, some in broken.items() if not some)
+            found.append(Excess(dim, symbol, allowed, tuple(map(tuple, refused.values())), asking, running))
     return found
 
 
 def _narrowed(found: Iterable[Excess]) -> Iterator[tuple[str, str]]:
     for excess in found:
         advice = _expressible(excess.dim, excess.allowed)
+        lines = excess.asking or excess.running[:1]
         yield (
-            f"torch.export cannot capture the model for every size of {excess.dim}{','.join(excess.lines)}",
+            f"torch.export cannot capture the model for every size of {excess.dim}"
+            f"{''.join(f' ({line})' for line in lines)}",
             f"use {advice}" if advice else f"give {excess.dim.name} as a fixed size",
         )
 
 
 def _candidates(dim: Dim) -> list[int]:
+    """Returns the sizes of a range, of a long one those at its ends."""
     sizes = dim.sizes()
     return list(sizes) if len(sizes) <= 2 * _SWEPT else [*sizes[:_SWEPT], *sizes[-_SWEPT:]]
 
@@ -187,9 +221,23 @@ def holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
     import sympy  # type: ignore[import-untyped]
 
     try:
-        return bool(guard.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()}) != sympy.false)
+        return bool(_at(guard, sizes) != sympy.false)
     except ZeroDivisionError:
         return False
+
+
+def _compared(guard: Any, sizes: Mapping[Any, int]) -> tuple[Any, ...]:
+    """Returns what a guard compares at some sizes."""
+    try:
+        return tuple(_at(side, sizes) for side in guard.args)
+    except ZeroDivisionError:
+        return ()
+
+
+def _at(expression: Any, sizes: Mapping[Any, int]) -> Any:
+    import sympy
+
+    return expression.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()})
 
 
 def _expressible(dim: Dim, allowed: Sequence[int]) -> Dim | None:
@@ -239,14 +287,7 @@ def environment_of(program: torch.export.ExportedProgram) -> Any:
     return None
 
 
-def _at(location: Any) -> str:
-    """Returns `` (file.py:LINE)`` where a guard comes from the user's code, else nothing."""
-    frame: Any = getattr(location, "framework_loc", None)
-    file = getattr(frame, "filename", None)
-    return "" if file is None or is_library(file) else f" ({place(frame)})"
-
-
-def place(frame: Any) -> str:
+def place(frame: FrameSummary) -> str:
     """Returns a frame as ``file.py:LINE``."""
     return f"{Path(frame.filename).name}:{frame.lineno}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -39,6 +40,51 @@ def every_user_line() -> Iterator[None]:
         yield
     finally:
         proxy._STACK_TRACE_ANCHORS = anchors
+
+
+@contextmanager
+def every_guard_line() -> Iterator[None]:
+    """Makes torch.export record with each guard the line of the user's that ran the operator it comes from.
+
+    torch records the innermost frame outside of a few of its own files, which for an operator is another of its own.
+    """
+    from torch.fx.experimental import symbolic_shapes
+
+    kept: Any = getattr(symbolic_shapes.ShapeEnv, "_get_stack_summary", None)
+    passed_over: Any = getattr(symbolic_shapes, "uninteresting_files", None)
+    if kept is None or passed_over is None:
+        yield
+        return
+
+    def summary(self: Any, *args: Any, **kwargs: Any) -> Any:
+        location, more = kept(self, *args, **kwargs)
+        frame = sys._getframe(1)
+        while frame is not None and is_library(frame.f_code.co_filename):
+            frame = frame.f_back  # type: ignore[assignment]  # None is where the stack ends
+        if frame is None:
+            return location, more
+        line = traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        return type(location)(location.framework_loc, line), more
+
+    passed_over().add(summary.__code__.co_filename)
+    symbolic_shapes.ShapeEnv._get_stack_summary = summary  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        symbolic_shapes.ShapeEnv._get_stack_summary = kept  # type: ignore[method-assign]
+        passed_over().discard(summary.__code__.co_filename)
+
+
+def asking_frame(location: Any) -> traceback.FrameSummary | None:
+    """Returns the line of the user's that compares a size itself, given where a guard comes from."""
+    frame = getattr(location, "framework_loc", None)
+    return frame if isinstance(frame, traceback.FrameSummary) and not is_library(frame.filename) else None
+
+
+def running_frame(location: Any) -> traceback.FrameSummary | None:
+    """Returns the line of the user's that runs the operator a guard comes from; see `every_guard_line`."""
+    frame = getattr(location, "maybe_user_loc", None)
+    return frame if isinstance(frame, traceback.FrameSummary) else None
 
 
 def keep_source_lines(model: ir.Model) -> None:

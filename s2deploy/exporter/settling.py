@@ -1,10 +1,10 @@
 """What becomes of a model whose declared ranges torch.export refuses: a program nevertheless, or advice.
 
 Three ways lead to a program. Trying all sizes shows that the guards hold for them. The model fixes a size by Python's
-`int`, and keeps it symbolic with `integers` in its place. Or only small sizes break guards, which no line of the model
-asks for: torch.export traces with larger sizes and assumes that a shifted part is never empty or of size 1, although
-Slice and Concat are right for that too; then the program comes with a doubt, which running the result at each of these
-sizes settles.
+`int`, and keeps it symbolic with `integers` in its place. Or only sizes at an end of a range break guards, which no
+line of the model asks for: torch.export traces with other sizes and assumes that a shifted part is never empty, of size
+1 or all of a tensor, although Slice and Concat are right for that too; then the program comes with a doubt, which
+running the result at these sizes settles.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from s2deploy.specs import TensorSpec, named_dims
 if TYPE_CHECKING:
     import torch
 
-_SMALL = 8
-"""Up to this size a refused one may be tried; a shift by k is refused up to k + 1."""
+_MOST_TRIED = 8
+"""So many refused sizes are tried, those alike for all guards as one; a shift by k is refused up to k + 1."""
 
 _MOST_FILES = 4
 
@@ -148,12 +148,13 @@ def _few(sizes: range) -> list[int]:
 def _doubtful_sizes(free: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> tuple[Mapping[str, int], ...]:
     """Returns the sizes that decide whether a program is right, and makes the program forget what it assumes of them.
 
-    Nothing, where a size above `_SMALL` breaks a guard, or one that the model asks for, or sizes are fixed or tied.
+    Nothing, where many sizes break guards, or some in the middle of a range, or a guard is the model's own, or sizes
+    are fixed or tied.
     """
     from torch.utils._sympy.value_ranges import ValueRanges
 
     found = excesses(free, specs)
-    if demands_of(free, specs) or not all(map(_is_small, found)):
+    if demands_of(free, specs) or not all(map(_can_be_tried, found)):
         return ()
     environment = environment_of(free)
     for excess in found:
@@ -163,14 +164,15 @@ def _doubtful_sizes(free: torch.export.ExportedProgram, specs: Sequence[TensorSp
         environment.guards[:] = [
             guard
             for guard in environment.guards
-            if all(holds(guard.expr, {**hints, excess.symbol: size}) for size in excess.refused)
+            if all(holds(guard.expr, {**hints, excess.symbol: size}) for alike in excess.refused for size in alike)
         ]
     environment._update_version_counter()
     typical = {name: dim.opt for name, dim in named_dims(specs).items()}
-    single = [{**typical, excess.dim.name: size} for excess in found for size in excess.refused]
+    trials = {excess.dim.name: _trials(excess) for excess in found}
+    single = [{**typical, name: size} for name, sizes in trials.items() for size in sizes]
     together = [
-        {**typical, **{excess.dim.name: excess.refused[min(index, len(excess.refused) - 1)] for excess in found}}
-        for index in range(max((len(excess.refused) for excess in found), default=0))
+        {**typical, **{name: sizes[min(index, len(sizes) - 1)] for name, sizes in trials.items()}}
+        for index in range(max(map(len, trials.values()), default=0))
     ]
     tried: list[Mapping[str, int]] = []
     for sizes in (*single, *together):
@@ -179,7 +181,11 @@ def _doubtful_sizes(free: torch.export.ExportedProgram, specs: Sequence[TensorSp
     return tuple(tried)
 
 
-def _is_small(excess: Excess) -> bool:
-    """Whether only small sizes are refused, below all others, and by no line of the model."""
-    least = min(excess.allowed, default=0)
-    return not excess.lines and all(size <= _SMALL and size < least for size in excess.refused)
+def _can_be_tried(excess: Excess) -> bool:
+    """Whether only a few sizes at the ends are refused, and by no line of the model that asks for others."""
+    return not excess.asking and excess.at_the_ends and len(excess.refused) <= _MOST_TRIED
+
+
+def _trials(excess: Excess) -> list[int]:
+    """Returns the sizes that stand for all that are refused."""
+    return sorted({size for alike in excess.refused for size in (alike[0], alike[-1])})

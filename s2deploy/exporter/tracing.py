@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kept
-from s2deploy.exporter.provenance import every_user_line
+from s2deploy.exporter.provenance import every_guard_line, every_user_line
 from s2deploy.specs import Dim, TensorSpec
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def export(
     with (
         _silence(),
         every_user_line(),
+        every_guard_line(),
         _data_traced(),
         attributes_kept(module),
         assigned_buffers_copied(module),

@@ -127,11 +127,11 @@ def dispel(doubt: Doubt, model: ir.Model, reference: Side, specs: Sequence[Tenso
     from s2deploy.runtime import load
 
     feeds = (
-        LazyFeed("small", dict(sizes), lambda sizes=sizes: random_feed(specs, sizes))  # type: ignore[misc]
+        LazyFeed("ends", dict(sizes), lambda sizes=sizes: random_feed(specs, sizes))  # type: ignore[misc]
         for sizes in doubt.sizes
     )
     with (
-        reporter.stage("small", "trying the smallest sizes") as stage,
+        reporter.stage("ends", "trying the ends of the ranges") as stage,
         tempfile.TemporaryDirectory(prefix="s2deploy-") as folder,
     ):
         path = Path(folder) / "model.onnx"
