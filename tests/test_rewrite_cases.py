@@ -40,3 +40,17 @@ def test_a_comparison_with_one_is_not_taken_for_false() -> None:
         {**WEIGHTS, "nought": np.array(0), "unit": np.array(1)},
     )
     check(model, {"h": 1}, {"h": 2}, {"h": 6})
+
+
+def test_a_reshape_that_merges_an_axis_of_one_is_no_obstacle() -> None:
+    """Where t is 1 the Reshape only drops an axis, so that what follows is composed through it there."""
+    model = make(
+        "(float[n,t,4] x) => (float[m,4] y)",
+        "d = Slice(x, zero, last, axis) f = Slice(x, zero, one, axis) s = Concat<axis = 1>(f, d)"
+        " u = Slice(s, one, end, axis) l = Slice(s, last, end, axis) c = Concat<axis = 1>(u, l) r = Reshape(c, flat)"
+        " p = Slice(r, zero, half, axis) q = Slice(r, half, end, axis) w = Concat<axis = 1>(q, p)"
+        " a = Slice(w, zero, half, axis) b = Slice(w, half, end, axis) v = Concat<axis = 1>(b, a) y = Exp(v)",
+        {**WEIGHTS, "flat": ints(-1, 4)},
+    )
+    result, _ = check(model, *({"n": n, "t": t, "m": n * t} for n in (1, 2) for t in (1, 2, 3)))
+    assert op_types(result)["Concat"] <= 2

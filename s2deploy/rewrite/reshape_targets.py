@@ -2,7 +2,8 @@
 
 Before: ``Reshape(x, Concat(Shape(x)[0], 3, h, w))``. After: ``Reshape(x, [0, 3, h, -1])``, a constant where possible.
 A target size that is a number is written as such, one equal to the size of x on the same axis as 0, and one of the
-others as -1; only what is left is computed. Refuses where a size may be 0, for which 0 and -1 mean something else.
+others as -1, a product if there is one; only what is left is computed. Refuses where a size may be 0, for which 0 and
+-1 mean something else.
 Preserves shape, dtype, names and values. Source: the ONNX specification of Reshape.
 """
 
@@ -15,12 +16,14 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError
+from s2deploy.rewrite.coordinates import Coord, Interval, UndecidedError, names
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.rules_movement import int_attribute, reshaped
+
+_SAME_SIZE = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def fix_reshape_targets(
@@ -61,12 +64,12 @@ def _target(facts: Interpretation, node: ir.Node, wanted: Sequence[int | None]) 
     if joined is None or joined.op_type != "Concat" or len(joined.inputs) != len(wanted):
         return None
     parts: list[ir.Value | None] = []
-    for part, number in zip(joined.inputs, wanted, strict=True):
+    for part, number in zip(joined.inputs, _inferred_where_it_was(joined, wanted), strict=True):
         if part is None or facts.known_shape(part) != (1,):
             return None
         is_that = part.const_value is not None and part.const_value.numpy().tolist() == [number]
         parts.append(
-            part
+            _as_measured(facts, part)
             if number is None or is_that
             else add_initializer(facts.graph, f"{name}_{len(parts)}", np.array([number], np.int64))
         )
@@ -76,6 +79,28 @@ def _target(facts: Interpretation, node: ir.Node, wanted: Sequence[int | None]) 
     concat.outputs[0].type, concat.outputs[0].shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(parts)])
     facts.graph.insert_before(node, concat)
     return concat.outputs[0]
+
+
+def _as_measured(facts: Interpretation, part: ir.Value) -> ir.Value:
+    """Returns the vector that a vector of one size was before it was made a number and a vector again."""
+    found = value = part
+    while (node := value.producer()) is not None and node.op_type in _SAME_SIZE and node.domain == "":
+        if node.inputs[0] is None:
+            break
+        value = node.inputs[0]
+        found = value if facts.known_shape(value) == (1,) else found
+    return found
+
+
+def _inferred_where_it_was(joined: ir.Node, wanted: Sequence[int | None]) -> list[int | None]:
+    """Returns the wanted numbers with the -1 where the parts of a target have one already, whose size they do not tell.
+
+    Only one size can be inferred; the one that was to be is computed as before.
+    """
+    for axis, part in enumerate(joined.inputs):
+        if wanted[axis] is None and part is not None and part.const_value is not None:
+            return [-1 if t == axis else None if number == -1 else number for t, number in enumerate(wanted)]
+    return list(wanted)
 
 
 def _is_computed(node: ir.Node) -> bool:
@@ -90,8 +115,8 @@ def short_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[i
     for axis, size in enumerate(sizes):
         kept = axis < len(shape) and shape[axis] == size
         target.append(size if isinstance(size, int) else 0 if kept else None)
-    for axis in reversed(range(len(target))):
-        if target[axis] is None:
-            target[axis] = -1
-            break
+    left = [axis for axis, number in enumerate(target) if number is None]
+    if left:
+        # A product would have to be computed; a single size is measured.
+        target[max(left, key=lambda axis: (len(names(sizes[axis])), axis))] = -1
     return target
