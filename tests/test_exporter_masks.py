@@ -4,6 +4,8 @@ import pytest
 import torch
 from test_exporter_translate import All, compare, operators, translate
 
+from s2deploy.errors import ExportError
+
 
 def one_value(x):
     x[x < 0] = 3
@@ -23,13 +25,25 @@ def behind_an_axis(x):
 
 
 def several_values(x):
-    x[torch.tensor([True, False])] = x[1:]
+    x[torch.tensor([True, True])] = x.flip(0)
+    return x
+
+
+def several_behind_an_axis(x):
+    y = x.clone()
+    y[:, torch.arange(8) % 3 == 1] = x[:, 2:5] * 2
+    x[:, x[0, :, 0] > 0] = x[:1, :1]
+    return x, y
+
+
+def rows_under_a_mask(x):
+    x[x[:, 0, 0] > 0] = x[0]
     return x
 
 
 @pytest.mark.parametrize("texts", [("x:2,8,9",), ("x:2,8,height=6..9..20",)])
 def test_one_value_under_one_mask_needs_no_index(texts: tuple[str, ...]) -> None:
-    module = All(one_value, leading_axes, behind_an_axis)
+    module = All(one_value, leading_axes, behind_an_axis, several_behind_an_axis, rows_under_a_mask)
     model, specs = translate(module, texts)
     assert not {"ScatterND", "NonZero"} & operators(model).keys()
     compare(module, model, specs)
@@ -39,6 +53,37 @@ def test_other_masks_keep_their_index_and_stay_right() -> None:
     module = All(several_values)
     model, specs = translate(module, ("x:2,8,9",))
     assert operators(model)["ScatterND"] == 1
+    compare(module, model, specs)
+
+
+@pytest.mark.parametrize(
+    ("assign", "said"),
+    [
+        (lambda x: x.index_put_((x[:, 0, 0] > 0, x[0, :, 0] > 0), torch.tensor(4.0)), "two masks at once"),
+        (lambda x: x.index_put_((None, x[0] > 0), x[:, :3, 0]), "mask of several axes behind"),
+        (lambda x: x.unfold(0, 2, 2).fill_(3), "writes into what unfold returns"),
+        (lambda x: x.diagonal(0, 1, 2)[:, 1:].zero_(), "writes into what diagonal returns"),
+    ],
+)
+def test_what_cannot_be_assigned_is_refused_with_its_line(assign, said: str) -> None:
+    def model(x):
+        x = x * 1
+        assign(x)
+        return x
+
+    with pytest.raises(ExportError, match=rf"test_exporter_masks.py:\d+: .*{said}"):
+        translate(All(model), ("x:2,8,9",))
+
+
+def whole_numbers(x):
+    counts = (x * 4).to(torch.int64)
+    counts[:, 1:].relu_()
+    return counts
+
+
+def test_integers_are_cut_off_at_zero() -> None:
+    module = All(whole_numbers)
+    model, specs = translate(module, ("x:2,8,9",))
     compare(module, model, specs)
 
 

@@ -96,13 +96,19 @@ def memory_of(tensor: Node) -> Node | None:
     """Returns the program's input whose memory a tensor is; None where it has memory of its own."""
     node = tensor
     while node.op != "placeholder":
-        schema = getattr(node.target, "_schema", None)
-        aliased = [a.alias_info is not None for a in schema.arguments] if schema is not None else []
-        source = node.args[aliased.index(True)] if True in aliased else None
-        if not isinstance(source, type(node)):
+        source = viewed_tensor(node)
+        if source is None:
             return None
         node = source
     return node
+
+
+def viewed_tensor(node: Node) -> Node | None:
+    """Returns the tensor whose memory a view, or what an in-place operator returns, is a part of."""
+    schema = getattr(node.target, "_schema", None)
+    aliased = [a.alias_info is not None for a in schema.arguments] if schema is not None else []
+    source = node.args[aliased.index(True)] if True in aliased else None
+    return source if isinstance(source, type(node)) else None
 
 
 def _input_values(program: torch.export.ExportedProgram) -> list[torch.Tensor]:

@@ -85,6 +85,9 @@ def translation_error(error: Exception, graph: torch.fx.Graph | None) -> ExportE
         graph: The decomposed program, as far as it got.
     """
     links = list(_chain(error))
+    for link in links:
+        if isinstance(link, ExportError):  # raised while the program is prepared, inside torch's exporter
+            return link
     text = "\n".join(str(link) for link in links)
     at, operator = "", "an operator"
     failing = re.search(r"translating node %(\w+)", text)

@@ -12,6 +12,7 @@ Concat here, which later stages can see through:
     where(c, x, y)                Or(And(c, x), And(Not(c), y)) for booleans
     masked_fill(x, c, value)      where(c, value, x)
     remainder(x, n)               Mod, for floats x - Floor(x / n) * n
+    relu(x)                       Max(x, 0) for int64, which onnxruntime's Relu does not take
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 """
@@ -40,6 +41,7 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.masked_fill.Scalar: masked_fill,
         aten.masked_fill.Tensor: masked_fill,
         aten.remainder.Scalar: remainder,
+        aten.relu.default: relu,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
     }
@@ -130,7 +132,7 @@ def same_elements(self: Any, strides: Any = None) -> Any:
 def where(condition: Any, self: Any, other: Any) -> Any:
     """Translates ``aten.where``; of booleans by And and Or, because onnxruntime's Where has no booleans."""
     op = _opset()
-    if _boolean() not in (self.dtype, other.dtype):
+    if _types().BOOL not in (self.dtype, other.dtype):
         return op.Where(condition, self, other)
     return op.Or(op.And(condition, self), op.And(op.Not(condition), other))
 
@@ -153,6 +155,12 @@ def remainder(self: Any, other: Any) -> Any:
     if not self.dtype.is_floating_point():
         return op.Mod(self, other)
     return op.Sub(self, op.Mul(op.Floor(op.Div(self, other)), other))
+
+
+def relu(self: Any) -> Any:
+    """Translates ``aten.relu``."""
+    op = _opset()
+    return op.Max(self, op.Constant(value_int=0)) if self.dtype == _types().INT64 else op.Relu(self)
 
 
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
@@ -187,10 +195,10 @@ def _later(self: Any, dim: int, start: Any, end: Any) -> Any:
     return op.Max(_vector(start), _vector(end))
 
 
-def _boolean() -> Any:
+def _types() -> Any:
     import onnx_ir as ir
 
-    return ir.DataType.BOOL
+    return ir.DataType
 
 
 def _opset() -> Any:

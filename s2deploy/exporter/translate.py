@@ -24,7 +24,7 @@ from s2deploy.exporter.rolls import unroll
 from s2deploy.exporter.slices import make_bounds_constant
 from s2deploy.exporter.splits import gather_by_one_index, split_by_slices
 from s2deploy.exporter.state import Change, name_state, return_state
-from s2deploy.exporter.views import check_dynamic_sizes, select_what_unbind_returns
+from s2deploy.exporter.views import check_dynamic_sizes, check_writes_into_views, select_what_unbind_returns
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def to_onnx(
 
     if opset not in OPSETS:
         raise _opset_error(opset)
+    check_writes_into_views(program)
     prepared = _prepared(program)
     with quiet():  # torch's exporter logs and warns about its own workings
         try:

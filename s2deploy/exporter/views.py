@@ -4,7 +4,8 @@ Before: getitem(unbind(x, dim), i)
 After:  select(x, dim, i), the same view of the same memory
 
 A write into what unbind returns fixes every dynamic size of x to the example's when torch decomposes the program,
-without a word. So does one into what unfold returns, which has no other form: such a program is refused.
+without a word. So does one into what unfold returns, which has no other form, and one into what diagonal returns is
+left a write by the decomposition: such programs are refused, with the line.
 
 Requires: nothing
 Preserves: values, shapes, names and aliasing; the program given is not changed
@@ -17,10 +18,17 @@ import operator
 from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError
+from s2deploy.exporter.baked import viewed_tensor, written_tensor
 from s2deploy.exporter.naming import input_shapes
+from s2deploy.exporter.provenance import source_line
 
 if TYPE_CHECKING:
     import torch
+
+_INSTEAD = {
+    "unfold": "write to slices of the tensor, or make the windows anew and put them together with torch.cat",
+    "diagonal": "choose by a mask: torch.where(torch.eye(n, m, dtype=torch.bool), values, x)",
+}
 
 
 def select_what_unbind_returns(graph_module: torch.fx.GraphModule) -> torch.fx.GraphModule:
@@ -43,6 +51,29 @@ def select_what_unbind_returns(graph_module: torch.fx.GraphModule) -> torch.fx.G
     return changed
 
 
+def check_writes_into_views(program: torch.export.ExportedProgram) -> None:
+    """Checks that nothing is written into views that have no form in ONNX.
+
+    Raises:
+        ExportError: Something is.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        view = written_tensor(node)
+        while view is not None and view.op == "call_function":
+            if view.target in (aten.unfold.default, aten.diagonal.default):
+                line = source_line(node.meta.get("stack_trace") or "")
+                name = view.target.__name__.partition(".")[0]
+                at = f"{line}: " if line else ""
+                raise ExportError(
+                    f"{at}writes into what {name} returns, which torch's exporter cannot translate",
+                    hint=_INSTEAD[name],
+                )
+            view = viewed_tensor(view)
+
+
 def check_dynamic_sizes(program: torch.export.ExportedProgram, decomposed: torch.export.ExportedProgram) -> None:
     """Checks that no dynamic size of the inputs became fixed on the way.
 
@@ -54,6 +85,5 @@ def check_dynamic_sizes(program: torch.export.ExportedProgram, decomposed: torch
             if isinstance(left, int) and not isinstance(size, int):
                 raise ExportError(
                     f"torch fixes a dynamic size (axis {axis}) to {left} when it decomposes this model",
-                    hint="a write into what unfold returns does that: write to slices of the tensor instead, "
-                    "or declare the size fixed",
+                    hint="declare the size fixed, or write to slices of the tensor instead of other views of it",
                 )
