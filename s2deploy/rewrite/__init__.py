@@ -122,7 +122,7 @@ def prepare(model: ir.Model, _: Context) -> None:
     if model.functions:
         own = dict(model.opset_imports)
         common.InlinePass(lambda body: all(own.get(name, n) == n for name, n in body.opset_imports.items()))(model)
-    with suppress(ValueError):  # from a constant of an unknown form on, all stay nodes
+    with suppress(TypeError, ValueError):  # from a constant of an unknown form on, all stay nodes
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
