@@ -113,6 +113,16 @@ class Pad:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Elements of a tensor along an axis, in the order of constant indices."""
+
+    of: Expression
+    axis: int
+    indices: tuple[int, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Fill:
     """A tensor of one constant, or an integer ramp."""
 
@@ -121,7 +131,7 @@ class Fill:
 
 
 Expression: TypeAlias = (
-    "Source | Slice | Transpose | Squeeze | Unsqueeze | Reshape | DepthToSpace | Expand | Concat | Pad | Fill"
+    "Source | Slice | Transpose | Squeeze | Unsqueeze | Reshape | DepthToSpace | Expand | Concat | Pad | Gather | Fill"
 )
 
 

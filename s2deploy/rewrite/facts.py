@@ -273,6 +273,8 @@ class Interpretation(Shapes):
             if value is None or value not in self._tilings or value.producer() is None:
                 continue
             self._unvisited[value] = self._unvisited.get(value, len(value.uses())) - 1
+            if isinstance(self._tilings[value].root, Scalar):  # one box, which an assignment into it asks for again
+                continue
             if self._unvisited[value] == 0 and not self.is_arithmetic(value) and not self.is_read(value):
                 del self._tilings[value]
 

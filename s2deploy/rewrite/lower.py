@@ -23,6 +23,7 @@ from s2deploy.rewrite.expressions import (
     Expand,
     Expression,
     Fill,
+    Gather,
     Pad,
     Reshape,
     Slice,
@@ -128,6 +129,8 @@ class Lowering:
             return self._depth_to_space(expression, data, dtype)
         if isinstance(expression, Reshape):
             return self._reshape(data, expression.of.shape, shape, dtype)
+        if isinstance(expression, Gather):
+            return self._add("Gather", [data, self._vector(expression.indices)], dtype, shape, axis=expression.axis)
         if isinstance(expression, Pad):
             fill = self.constant(array_of(expression.fill, dtype))
             pads = self._vector([*expression.before, *expression.after])

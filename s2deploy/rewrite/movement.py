@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from s2deploy.rewrite.bodies import bodies, inline_decided, understood_body
 from s2deploy.rewrite.cases import Cases, Original
+from s2deploy.rewrite.cells import gathered
 from s2deploy.rewrite.cones import cone_of
 from s2deploy.rewrite.constants import constant_array
 from s2deploy.rewrite.contents import Read
@@ -35,6 +37,7 @@ from s2deploy.rewrite.understanding import understand, value_of, written_form
 from s2deploy.rewrite.unrolling import unroll_scattering
 
 _WITHDRAWN = "its rewrite gave other outputs and was withdrawn"
+_MANY_OPERATORS = 32
 _TOO_DEEP = "its assignments lie within each other too deeply"
 
 
@@ -144,6 +147,7 @@ class _Composition:
                 for value in node.outputs:
                     if self._facts.understood(value) is not None and self._facts.is_read(value):
                         self._reconsider(node, value)
+        self._gather_cells()
         self._lowering.forget()
         live = self._live_nodes()
         for node in arithmetic:
@@ -198,10 +202,16 @@ class _Composition:
         """Replaces each scatter by itself where composing all movement would cost more than that."""
         found: dict[ir.Node, Expression] = {}
         for node in scatters:
-            try:
-                found[node] = self._emitted(_local(node))
-            except (NotMovementError, UndecidedError):
+            options: list[Expression] = []
+            with suppress(NotMovementError, UndecidedError):
+                options.append(self._emitted(_local(node)))
+            # A Gather moves element by element what a few slices move as blocks.
+            if self._cases is None and (not options or len(list(walk(options[0], set()))) > _MANY_OPERATORS):
+                with suppress(NotMovementError, UndecidedError):
+                    options.append(gathered(self._facts, node))
+            if not options:
                 return False
+            found[node] = min(options, key=self._cost_of)
         cost = old - self._cost_of_nodes(scatters) + sum(self._cost_of(expression) for expression in found.values())
         if cost >= new:
             return False
@@ -209,6 +219,18 @@ class _Composition:
         for node, expression in sorted(found.items(), key=lambda item: self._lowering.position(item[0])):
             self._replace(node, node.outputs[0], expression, [node], [node])
         return True
+
+    def _gather_cells(self) -> None:
+        """Replaces assignments to constant cells that follow no pattern."""
+        for node in self._graph:
+            index = node.inputs[1] if node.op_type in SCATTERS and len(node.inputs) > 1 else None
+            # Indices known by formula were refused for what they say, a diagonal or a step.
+            if index is not None and node not in self._facts.moved and not self._facts.is_arithmetic(index):
+                with suppress(NotMovementError, UndecidedError):
+                    found = gathered(self._facts, node)
+                    self._lowering.forget()
+                    self._result.refusals = [r for r in self._result.refusals if r.node != (node.name or "")]
+                    self._replace(node, node.outputs[0], found, [node], [node])
 
     def _replace(
         self, node: ir.Node, value: ir.Value, found: Expression, cone: list[ir.Node], scatters: list[ir.Node]

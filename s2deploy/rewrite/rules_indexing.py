@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from s2deploy.rewrite.contents import Ramp, Shape
+from s2deploy.rewrite.contents import Ramp, Read, Shape
 from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
@@ -32,6 +32,7 @@ Writes: TypeAlias = "Callable[[Movement], Sequence[Write]]"
 
 _MOST_WRITES = 8192
 _MOST_MASK_BOXES = 64
+_MOST_SLICES = 64
 
 
 def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -41,7 +42,8 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
         raise NotMovementError("the index of a Gather is computed at run time")
     data = facts.tiling(node.inputs[0])
     axis = int_attribute(node, "axis", 0) % data.rank
-    boxes = few_boxes(indices)
+    # More slices than that never cost less than the Gather; numbers are no slices.
+    boxes = few_boxes(indices, _MOST_WRITES if _is_known(data) else _MOST_SLICES)
     if indices.rank > 1 and len(boxes) > 1:
         raise NotMovementError("the index of a Gather has several parts in several axes")
     parts: list[Tiling] = []
@@ -55,6 +57,10 @@ def gather(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
             rows = constant_parts(origin, shape, known_ramp(content))
             parts += [_gathered(facts, data, axis, Ramp(base, (0,)), size) for _, size, base in rows]
     return [parts[0] if len(parts) == 1 else concat(axis, parts)]
+
+
+def _is_known(data: Tiling) -> bool:
+    return all(isinstance(content, Ramp) for _, _, content in data.boxes())
 
 
 def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape: Shape) -> Tiling:
@@ -80,7 +86,7 @@ def _gathered(facts: Interpretation, data: Tiling, axis: int, ramp: Ramp, shape:
 
 def scatter_nd(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterND(data, indices, updates)`` whose indices enumerate boxes."""
-    _require_plain(node)
+    require_plain(node)
     return [_assigned(facts, node, *_writes_nd(facts, node))]
 
 
@@ -197,7 +203,7 @@ def _write(facts: Interpretation, data: Shape, ramps: Sequence[Ramp], shape: Sha
 
 def scatter_elements(facts: Interpretation, node: ir.Node) -> Sequence[Movement]:
     """``ScatterElements(data, indices, updates, axis)`` whose indices enumerate slices along the axis."""
-    _require_plain(node)
+    require_plain(node)
     return [_assigned(facts, node, _writes_elements(facts, node))]
 
 
@@ -301,21 +307,25 @@ def where(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
     return [result]
 
 
-def _require_plain(node: ir.Node) -> None:
+def require_plain(node: ir.Node) -> None:
+    """Refuses a scatter that reduces."""
     if "reduction" in node.attributes and node.attributes["reduction"].as_string() != "none":
         raise NotMovementError(f"it reduces with {node.attributes['reduction'].as_string()}")
 
 
 def known_ramp(content: object) -> Ramp:
     """Returns a content that is known integers, or refuses."""
+    source = content.source if isinstance(content, Read) else None
+    if isinstance(source, ir.Value) and source.const_value is not None and not source.is_graph_input():
+        raise NotMovementError("the indices follow no simple pattern")
     if not isinstance(content, Ramp):
         raise NotMovementError("the indices are computed at run time")
     return content
 
 
-def few_boxes(tiling: Tiling) -> list[tuple[Shape, Shape, object]]:
+def few_boxes(tiling: Tiling, most: int = _MOST_WRITES) -> list[tuple[Shape, Shape, object]]:
     """Returns the boxes of an index, or refuses where it has thousands."""
-    if count_boxes(tiling.root, _MOST_WRITES) >= _MOST_WRITES:
+    if count_boxes(tiling.root, most) >= most:
         raise NotMovementError("the indices follow no simple pattern")
     return list(tiling.boxes())
 
