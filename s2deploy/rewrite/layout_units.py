@@ -183,8 +183,15 @@ class Units:
 
 
 def transposed(node: ir.Node, rank: int) -> Perm:
-    """Returns the order that a Transpose gives."""
-    return ints_attribute(node, "perm") or tuple(reversed(range(rank)))
+    """Returns the order that a Transpose gives.
+
+    Raises:
+        NotMovementError: It is no order of that many axes.
+    """
+    perm = ints_attribute(node, "perm") or tuple(reversed(range(rank)))
+    if sorted(perm) != list(range(rank)):
+        raise NotMovementError("a Transpose of other axes than the tensor has")
+    return tuple(perm)
 
 
 def unit_nodes(unit: Unit) -> list[ir.Node]:
