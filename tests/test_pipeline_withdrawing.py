@@ -115,7 +115,8 @@ def test_only_what_is_wrong_is_withdrawn(wrong: set[str], source: Path, monkeypa
         assert withdrawal.worst_absolute is not None
         assert withdrawal.worst_absolute > 1e-3
     assert {refusal.reason for refusal in result.rewrites.refusals} == {movement._WITHDRAWN}
-    assert len(result.rewrites.rewrites) == BLOCKS - len(wrong)
+    replaced = [rewrite for rewrite in result.rewrites.rewrites if "ScatterND" in rewrite.before]
+    assert len(replaced) == BLOCKS - len(wrong)
     assert files(source.parent) == {"model.onnx", "out.onnx"}
 
 
@@ -145,13 +146,9 @@ def test_without_validation_a_rewrite_that_breaks_down_is_still_left_out(
     assert scatters(result.output) == ["b3"]
 
 
-def swap_a_concat(model: ir.Model, _: rewriting.Context) -> None:
-    for node in model.graph:
-        if node.op_type == "Concat" and len(node.inputs) == 2:
-            first, second = node.inputs
-            node.replace_input_with(0, second)
-            node.replace_input_with(1, first)
-            return
+def steepen_a_slope(model: ir.Model, _: rewriting.Context) -> None:
+    node = next(node for node in model.graph if node.op_type == "LeakyRelu")
+    node.attributes["alpha"] = ir.AttrFloat32("alpha", 0.9)
 
 
 def break_down(model: ir.Model, _: rewriting.Context) -> None:
@@ -163,7 +160,7 @@ LAST = len(rewriting.DEFAULT_PASSES)
 
 
 @pytest.mark.parametrize(
-    ("defect", "position"), [(swap_a_concat, LAST), (break_down, 0), (break_down, 2), (break_down, LAST)]
+    ("defect", "position"), [(steepen_a_slope, LAST), (break_down, 0), (break_down, 2), (break_down, LAST)]
 )
 def test_a_wrong_pass_is_withdrawn_and_the_others_run(
     defect: rewriting.Pass, position: int, source: Path, monkeypatch: pytest.MonkeyPatch
