@@ -95,7 +95,7 @@ def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     def widen() -> ir.TensorProtocol:
         return ir.Tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)
 
-    return ir.LazyTensor(widen, dtype=ir.DataType.FLOAT, shape=ir.Shape(tuple(tensor.shape)), name=tensor.name)
+    return ir.LazyTensor(widen, dtype=ir.DataType.FLOAT, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
 
 
 def _widen_attributes(node: ir.Node) -> None:
