@@ -20,6 +20,8 @@ from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.edge_pads import pad_shifts
 from s2deploy.rewrite.folding import fold_constants
+from s2deploy.rewrite.fused_gelu import fuse_gelu
+from s2deploy.rewrite.fused_normalization import fuse_normalization
 from s2deploy.rewrite.layout import Layout, choose_layouts
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.multiples import factored, part_of
@@ -166,6 +168,13 @@ def unstack(model: ir.Model, context: Context) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
+def fuse(model: ir.Model, context: Context) -> None:
+    """Makes one operator of what exporters have taken apart; see `fused_gelu.py`, `fused_normalization.py`."""
+    context.report.rewrites += fuse_gelu(model.graph, context.allow)
+    context.report.rewrites += fuse_normalization(model.graph, context.ranges, context.allow)
+    common.RemoveUnusedNodesPass()(model)
+
+
 def merge(model: ir.Model, context: Context) -> None:
     """Merges views that undo each other, and reductions with the views in front of them; see `views_merged.py`."""
     context.report.rewrites += merge_views(model.graph, context.ranges, context.allow)
@@ -232,6 +241,7 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     reduce,
     compose,
     clean_up,
+    fuse,
     unstack,
     merge,
     fold,
@@ -242,8 +252,8 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     order,
     clean_up,
 )
-REORDERING = frozenset({unstack.__name__, layout.__name__, order.__name__})
-"""Passes that put sums in another order; all others compute the same numbers in the same way."""
+REORDERING = frozenset({fuse.__name__, unstack.__name__, layout.__name__, order.__name__})
+"""Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""
 
 
 def rewrite(
