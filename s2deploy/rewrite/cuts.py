@@ -63,8 +63,7 @@ class Network:
         while path:
             node = path[-1]
             if node == SINK:
-                self._send(path)
-                path = [SOURCE]
+                del path[self._send(path) + 1 :]
                 continue
             untried = targets[node]
             while untried and not self._leads_on(node, untried[-1], levels):
@@ -79,9 +78,14 @@ class Network:
     def _leads_on(self, node: int, other: int, levels: dict[int, int]) -> bool:
         return self._capacity[node][other] > 0 and levels.get(other) == levels[node] + 1
 
-    def _send(self, path: list[int]) -> None:
+    def _send(self, path: list[int]) -> int:
+        """Sends as much as a path takes, and returns the place of the last node that more can be sent to."""
         steps = list(pairwise(path))
         amount = min(self._capacity[start][end] for start, end in steps)
-        for start, end in steps:
+        full = len(steps)
+        for place, (start, end) in enumerate(steps):
             self._capacity[start][end] -= amount
             self._capacity[end][start] += amount
+            if full == len(steps) and self._capacity[start][end] <= 0:
+                full = place
+        return full
