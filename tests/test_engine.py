@@ -298,7 +298,7 @@ def test_full_tensorrt_gets_the_model_its_version_reads(
 ) -> None:  # fmt: skip
     seen: list[tuple[Request, ir.Model]] = []
 
-    def record(request: Request, folder: Path, model: ir.Model, on_start: object) -> Answer:
+    def record(request: Request, *_: object) -> Answer:
         seen.append((request, ir.load(request.model)))
         Path(request.plan).write_bytes(b"plan")
         return Answer(version=version)
