@@ -11,6 +11,9 @@ from functools import cmp_to_key
 
 from s2deploy.rewrite.coordinates import Coord, Interval, Monomial, UndecidedError, names, quotient_of, terms_of
 
+UNKNOWN = "_unknown"
+"""What the names of sizes begin with that are known at run time alone."""
+
 
 class Bounds:
     """What is known of the named dimensions, and the decisions that rest on it.
@@ -142,6 +145,8 @@ def _decisive_range(difference: Coord) -> str:
     terms = dict(terms_of(difference))
     constant = terms.pop((), 0)
     involved = sorted(names(difference))
+    if any(UNKNOWN in name for name in involved):
+        return f"{', '.join(involved)}, computed at run time"
     for name in involved:
         whole, multiple = _multiple(name)
         if multiple != 1:

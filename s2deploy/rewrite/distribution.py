@@ -130,7 +130,7 @@ class Distribution:
         assert data is not None
         if node.op_type == "Concat":
             if int_attribute(node, "axis", 0) % len(shape) == axis:
-                return self.whole(node.inputs[index])
+                return _named_alike(self.whole(node.inputs[index]), (*shape[:axis], sizes[index], *shape[axis + 1 :]))
             rest = [self.piece(one, axis, index, sizes, linear=linear) for one in node.inputs if one is not None]
             return joined(int_attribute(node, "axis", 0) % len(shape), rest)
         if node.op_type in VIEWS:
@@ -200,6 +200,18 @@ def term_of(shapes: Shapes, value: ir.Value) -> Term | None:
             break
         source = data
     return viewed(Leaf(source, shapes.shape(source), value.dtype), shape)
+
+
+def _named_alike(term: Term, shape: Shape) -> Term:
+    """Returns one of the tensors that a Concat joins, its sizes under the names that the result has for them.
+
+    Shape inference gives the outputs of two Convs names of their own, of which a Concat says that they are equal.
+    """
+    names = {own: shared for own, shared in zip(term.shape, shape, strict=True) if own != shared}
+    core = term.of if isinstance(term, View) else term
+    if not names or not isinstance(core, Leaf):
+        return term
+    return viewed(Leaf(core.value, tuple(names.get(size, size) for size in core.shape), core.dtype), shape)
 
 
 def _perm(node: ir.Node, rank: int) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from s2deploy.rewrite.bounds import Bounds
+from s2deploy.rewrite.bounds import UNKNOWN, Bounds
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Coord, Interval, dimension, parse, substituted
 from s2deploy.rewrite.refusals import NotMovementError
+from s2deploy.rewrite.windows import shape_left
 
 _LARGEST_DATA = 1024
 _GIVE_BOOLEANS = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or"})
@@ -52,6 +53,7 @@ class Shapes:
         self._shapes: dict[ir.Value, Shape | None] = dict(given or {})
         self._stated: set[ir.Value] = set()
         self._unknown = 0
+        self._windows: dict[Coord, Coord] = {}
 
     @property
     def opset(self) -> int:
@@ -92,9 +94,24 @@ class Shapes:
         for axis, size in enumerate(inferred):
             if isinstance(size, int) and size < 0:
                 other = annotated[axis] if annotated is not None and len(annotated) == len(inferred) else -1
-                size = self.unknown_dimension(smallest) if other == -1 or _is_generated(other) else other
+                if other == -1 or _is_generated(other):
+                    other = self._window(node, value, axis) or self.unknown_dimension(smallest)
+                size = other
             known.append(size)
         self.learn(value, tuple(known))
+
+    def _window(self, node: ir.Node, value: ir.Value, axis: int) -> Coord | None:
+        """Returns the size of an output that a window leaves, a name for it where it might be none by the ranges."""
+        data = self.known_shape(node.inputs[0]) if node.inputs and node.inputs[0] is not None else None
+        sizes = None if data is None or value is not node.outputs[0] else shape_left(node, data)
+        if sizes is None:
+            return None
+        size = sizes[axis]
+        if self.bounds.at_most(1, size):
+            return size
+        if size not in self._windows:  # the operator gives no empty tensors
+            self._windows[size] = self.unknown_dimension(1)
+        return self._windows[size]
 
     def learn(self, value: ir.Value, shape: Shape) -> None:
         """Records the shape a value has, and takes back what the file says of it where that is something else."""
@@ -117,7 +134,7 @@ class Shapes:
         if self._outer is not None:
             return self._outer.unknown_dimension(smallest)
         self._unknown += 1
-        name = f"_unknown{self._unknown}"
+        name = f"{UNKNOWN}{self._unknown}"
         self.bounds.declare(name, (smallest, None))
         return dimension(name)
 
@@ -225,4 +242,4 @@ def _shape(proto: onnx.TypeProto) -> Shape:
 
 def _is_generated(size: Coord) -> bool:
     """Whether a dimension's name was made up by shape inference, so that it says nothing."""
-    return not isinstance(size, int) and str(size).startswith(("unk__", "_unknown"))
+    return not isinstance(size, int) and str(size).startswith(("unk__", UNKNOWN))
