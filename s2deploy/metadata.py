@@ -40,6 +40,7 @@ class Metadata:
         tolerance: What the outputs were compared with.
         target_runtime: What the file is to be fast on.
         layouts: The parts of the graph that compute in another order of axes than the source.
+        plugins: The operators of the s2deploy plugins in the graph, which functions in the file compute as well.
         semantics: What an overlapping assignment means: every right-hand side is read before anything is written.
         versions: Versions of the packages that made the file.
     """
@@ -57,6 +58,7 @@ class Metadata:
     tolerance: Tolerance = field(default_factory=Tolerance)
     target_runtime: str | None = None
     layouts: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     semantics: str = CLONE
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +78,7 @@ class Metadata:
             "tolerance": {"atol": self.tolerance.atol, "rtol": self.tolerance.rtol},
             "target_runtime": self.target_runtime,
             "layouts": list(self.layouts),
+            "plugins": list(self.plugins),
             "versions": dict(self.versions),
         }
         return {f"{PREFIX}semantics": self.semantics} | {
@@ -117,6 +120,7 @@ class Metadata:
                 tolerance=Tolerance(**read["tolerance"]),
                 target_runtime=read.get("target_runtime"),
                 layouts=tuple(read.get("layouts", ())),
+                plugins=tuple(read.get("plugins", ())),
                 semantics=semantics,
                 versions=read["versions"],
             )

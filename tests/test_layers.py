@@ -29,7 +29,7 @@ ALLOWED = {
     "overlap": VALUES,
     "exporter": VALUES | {"environment"},
     "ops": {"errors"},
-    "rewrite": VALUES,
+    "rewrite": VALUES | {"ops"},
     "accuracy": VALUES,
     "benchmark": VALUES,
     "options": {"specs"},

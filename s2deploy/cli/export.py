@@ -17,6 +17,7 @@ _INPUT_HELP = (
 )
 _VALUE_RANGE_HELP = "Range of an input's random values, e.g. tokens=0..31999. Integers default to 0..1."
 
+_PLUGIN_HELP = "Use the operators of the s2deploy plugins, which run on onnxruntime as well."
 _RUNTIME_HELP = "What the file is to be fast on; it runs anywhere. Default: portable."
 
 
@@ -35,6 +36,7 @@ _RUNTIME_HELP = "What the file is to be fast on; it runs anywhere. Default: port
         default=Runtime.PORTABLE.value,
         help=_RUNTIME_HELP,
     ),
+    click.option("--plugin", is_flag=True, help=_PLUGIN_HELP),
 )
 @tolerance_options
 @options(

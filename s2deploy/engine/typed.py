@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from s2deploy import precision
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.families import Family
+from s2deploy.engine.inlining import inline
 from s2deploy.engine.lowering import lower
 from s2deploy.environment import without_logs
 from s2deploy.errors import BuildError
@@ -65,7 +66,7 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
 def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec]) -> Typed:
     from onnx_ir.passes.common import ShapeInferencePass
 
-    changed = options.precision is not Precision.FP32
+    changed = inline(model) or options.precision is not Precision.FP32
     # flags of the builder type a weakly typed network, whose graph stays float32; the measurement is the same
     flagged = not family.strongly_typed and options.precision in (Precision.FP16, Precision.BF16)
     given = model.clone() if flagged else model

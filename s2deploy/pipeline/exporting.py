@@ -20,7 +20,7 @@ from s2deploy.pipeline.withdrawing import Attempt
 from s2deploy.pipeline.writing import rewrite_and_write
 from s2deploy.report import Reporter
 from s2deploy.results import ExportResult
-from s2deploy.rewrite import DEFAULT_RUNTIME, RewriteReport
+from s2deploy.rewrite import DEFAULT_PASSES, DEFAULT_RUNTIME, PLUGIN_PASSES, plugin_operators
 from s2deploy.runtime import Worker
 from s2deploy.specs import Runtime, TensorSpec, Tolerance, with_value_ranges
 
@@ -42,6 +42,7 @@ def export(
     trust_pickle: bool = False,
     opset: int | None = None,
     target_runtime: str | Runtime = DEFAULT_RUNTIME,
+    plugin: bool = False,
     validate: bool = True,
     atol: float | None = None,
     rtol: float | None = None,
@@ -60,6 +61,8 @@ def export(
         trust_pickle: Whether code inside the files may run.
         opset: The opset to write, 20 by default; an ONNX file keeps its own.
         target_runtime: What the file is to be fast on; it runs anywhere.
+        plugin: Whether shifts and weighted sums of shifted branches become operators of the s2deploy plugins, each with
+            a function that any runtime of ONNX functions, such as onnxruntime, computes instead.
         validate: Whether to prove the file before it is written.
         atol: See `Tolerance`.
         rtol: See `Tolerance`.
@@ -81,6 +84,7 @@ def export(
     check_output(output, read_paths(model, weights, data))
     if output.suffix != ".onnx":
         raise UsageError(f"the output {output} is not named .onnx", hint=f"write -o {output}.onnx")
+    passes = PLUGIN_PASSES if plugin else DEFAULT_PASSES
     loaded = load(model, kwargs, weights, trust_pickle, reporter)
     check_output(output, _sources(loaded.provenance), needed_bytes=weight_bytes(loaded))
     with scratch(output) as folder, Worker(folder) as worker:
@@ -94,9 +98,9 @@ def export(
             proof = Proof(prepared.reference, worker, folder, prepared.specs, feed, tolerance, strict=True)
 
         def describe(attempt: Attempt) -> Metadata:
-            return _metadata(prepared, loaded.provenance, attempt.report, tolerance, runtime)
+            return _metadata(prepared, loaded.provenance, attempt, tolerance, runtime)
 
-        written = rewrite_and_write(prepared, output, folder, proof, describe, reporter, runtime)
+        written = rewrite_and_write(prepared, output, folder, proof, describe, reporter, runtime, passes)
     attempt, size_bytes, remarks = written
     return ExportResult(
         output=output if attempt.is_right else None,
@@ -158,7 +162,7 @@ def _runtime_of(name: str | Runtime) -> Runtime:
 
 
 def _metadata(
-    prepared: Prepared, provenance: Provenance, report: RewriteReport, tolerance: Tolerance, runtime: Runtime
+    prepared: Prepared, provenance: Provenance, done: Attempt, tolerance: Tolerance, runtime: Runtime
 ) -> Metadata:
     return Metadata(
         source=provenance.reference,
@@ -170,10 +174,11 @@ def _metadata(
         open_dims=prepared.open_dims,
         kwargs=provenance.kwargs,
         opset=opset_of(prepared.model),
-        guards=tuple(report.guards),
+        guards=tuple(done.report.guards),
         tolerance=tolerance,
         target_runtime=runtime.value,
-        layouts=tuple(map(str, report.layouts)),
+        layouts=tuple(map(str, done.report.layouts)),
+        plugins=plugin_operators(done.model),
         versions=installed_versions(),
     )
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from s2deploy.accuracy import Comparison
 from s2deploy.errors import RewriteError, S2DeployError
 from s2deploy.rewrite import (
+    DEFAULT_PASSES,
     DEFAULT_RUNTIME,
     REORDERING,
     Change,
     Changes,
+    Pass,
     RewriteReport,
     Withdrawal,
     clean_up,
@@ -73,6 +75,7 @@ def attempt(
     without: Collection[Change] = (),
     most: int | None = None,
     runtime: Runtime = DEFAULT_RUNTIME,
+    passes: tuple[Pass, ...] = DEFAULT_PASSES,
 ) -> Attempt:
     """Rewrites a copy of a graph.
 
@@ -82,6 +85,7 @@ def attempt(
         without: Changes to leave out.
         most: How many changes to make; None for all.
         runtime: What the graph is to be fast on.
+        passes: What to run, in order.
 
     Raises:
         RewriteError: The graph is none that can be rewritten.
@@ -89,7 +93,7 @@ def attempt(
     model = plain.clone()
     changes = Changes(without, most)
     try:
-        return Attempt(model, rewrite(model, ranges, changes=changes, runtime=runtime), tuple(changes.made))
+        return Attempt(model, rewrite(model, ranges, passes, changes, runtime), tuple(changes.made))
     except RewriteError:
         raise
     except Exception as error:

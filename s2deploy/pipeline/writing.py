@@ -17,7 +17,7 @@ from s2deploy.pipeline.proof import describe as describe_comparison
 from s2deploy.pipeline.source import Prepared
 from s2deploy.pipeline.withdrawing import Attempt, Search, attempt
 from s2deploy.report import Reporter, Stage, format_bytes
-from s2deploy.rewrite import Change
+from s2deploy.rewrite import Change, Pass
 from s2deploy.specs import Runtime
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def rewrite_and_write(
     describe: Callable[[Attempt], Metadata],
     reporter: Reporter,
     runtime: Runtime,
+    passes: tuple[Pass, ...],
 ) -> tuple[Attempt, int, tuple[str, ...]]:
     """Rewrites a graph and writes it if it is right; rewrites that are wrong are left out.
 
@@ -46,6 +47,7 @@ def rewrite_and_write(
         describe: Returns the metadata of the file.
         reporter: Told about every stage.
         runtime: What the file is to be fast on.
+        passes: The rewrites to run, in order.
 
     Returns:
         What was written, or what was wrong with it; the size of the files in bytes; and what the user should know.
@@ -56,7 +58,7 @@ def rewrite_and_write(
         ArtifactError: The file cannot be written.
     """
     with reporter.stage("rewrite", "rewriting data movement") as stage:
-        done = attempt(prepared.model, prepared.ranges, runtime=runtime)
+        done = attempt(prepared.model, prepared.ranges, runtime=runtime, passes=passes)
         stage.detail = _describe(done)
     with staged(output) as path:
         size_bytes = 0
@@ -66,7 +68,7 @@ def rewrite_and_write(
         if not done.is_right:
             _discard(path.parent)
             with reporter.stage("withdraw", "looking for what is wrong") as stage:
-                done, remarks = _withdraw(prepared, done, folder, proof, stage, runtime)
+                done, remarks = _withdraw(prepared, done, folder, proof, stage, runtime, passes)
                 stage.detail = f"{len(done.report.withdrawn)} withdrawn, {_describe(done)}"
                 stage.notes += remarks
             if done.refused is not None:
@@ -100,12 +102,18 @@ def _write(
 
 
 def _withdraw(
-    prepared: Prepared, failed: Attempt, folder: Path, proof: Proof | None, stage: Stage, runtime: Runtime
+    prepared: Prepared,
+    failed: Attempt,
+    folder: Path,
+    proof: Proof | None,
+    stage: Stage,
+    runtime: Runtime,
+    passes: tuple[Pass, ...],
 ) -> tuple[Attempt, tuple[str, ...]]:
     """Leaves out what is wrong; see `withdrawing.py`."""
 
     def tries(without: Collection[Change], most: int | None) -> Attempt:
-        tried = attempt(prepared.model, prepared.ranges, without, most, runtime)
+        tried = attempt(prepared.model, prepared.ranges, without, most, runtime, passes)
         if tried.broke is not None or proof is None:
             return tried
         draft = folder / "draft"

@@ -26,6 +26,9 @@ from s2deploy.rewrite.layout import Layout, choose_layouts
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.multiples import factored, part_of
 from s2deploy.rewrite.outputs import faces, remove_identities, restore
+from s2deploy.rewrite.plugin_functions import is_function_of_operator, is_operator
+from s2deploy.rewrite.plugin_shifts import fuse_shifts
+from s2deploy.rewrite.plugin_sums import fuse_sums
 from s2deploy.rewrite.reductions_stacked import unstack_reductions
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
@@ -38,10 +41,12 @@ from s2deploy.specs import Dim, Runtime
 __all__ = [
     "DEFAULT_PASSES",
     "DEFAULT_RUNTIME",
+    "PLUGIN_PASSES",
     "REORDERING",
     "Change",
     "Changes",
     "Layout",
+    "Pass",
     "Refusal",
     "Rewrite",
     "RewriteReport",
@@ -49,6 +54,7 @@ __all__ = [
     "clean_up",
     "count_nodes",
     "count_scatters",
+    "plugin_operators",
     "rewrite",
 ]
 
@@ -64,7 +70,7 @@ class RewriteReport:
         runtime: What the graph is to be fast on.
         rewrites: Tensors that are now computed by other nodes.
         layouts: Regions that compute in another order of axes.
-        refusals: Scatters and Transposes that were left alone.
+        refusals: Scatters, Transposes and shifts that were left alone.
         withdrawn: Changes that were left out because the outputs differed with them.
         guards: Comparisons of sizes that were decided by the declared ranges; the graph is right where they hold.
         nodes_before: Nodes that are not Constant, before.
@@ -118,12 +124,18 @@ Pass = Callable[[ir.Model, Context], None]
 def prepare(model: ir.Model, _: Context) -> None:
     """Inlines local functions of the model's opsets and makes constants initializers.
 
+    Functions that say what the operators of `s2deploy.ops` compute stay.
     IR version 3 knows initializers as inputs only.
     """
     model.ir_version = max(model.ir_version, 4)
     if model.functions:
         own = dict(model.opset_imports)
-        common.InlinePass(lambda body: all(own.get(name, n) == n for name, n in body.opset_imports.items()))(model)
+        common.InlinePass(
+            lambda body: (
+                not is_function_of_operator(body)
+                and all(own.get(name, n) == n for name, n in body.opset_imports.items())
+            )
+        )(model)
     with suppress(TypeError, ValueError):  # from a constant of an unknown form on, all stay nodes
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
@@ -222,6 +234,22 @@ def order(model: ir.Model, context: Context) -> None:
     context.report.refusals += order_channels(model.graph, context.ranges, context.allow)
 
 
+def fuse_weighted(model: ir.Model, context: Context) -> None:
+    """Makes weighted sums of shifted branches one node of the plugins; see `plugin_sums.py`."""
+    done, refused = fuse_sums(model, context.ranges, context.allow)
+    context.report.rewrites += done
+    context.report.refusals += refused
+    common.RemoveUnusedNodesPass()(model)
+
+
+def fuse_shifted(model: ir.Model, context: Context) -> None:
+    """Makes grouped spatial shifts one node of the plugins; see `plugin_shifts.py`."""
+    done, refused = fuse_shifts(model, context.ranges, context.allow)
+    context.report.rewrites += done
+    context.report.refusals += refused
+    common.RemoveUnusedNodesPass()(model)
+
+
 def clean_up(model: ir.Model, context: Context) -> None:
     """Removes what nothing reads, what is computed twice, and Identity nodes."""
     if context.allow("unused nodes"):
@@ -252,7 +280,30 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     order,
     clean_up,
 )
-REORDERING = frozenset({fuse.__name__, unstack.__name__, layout.__name__, order.__name__})
+PLUGIN_PASSES: tuple[Pass, ...] = (
+    prepare,
+    fix_targets,
+    clean_up,
+    reduce,
+    compose,
+    clean_up,
+    fuse_weighted,
+    clean_up,
+    fuse,
+    unstack,
+    merge,
+    fold,
+    clean_up,
+    fuse_shifted,
+    clean_up,
+    pad,
+    layout,
+    clean_up,
+    order,
+    clean_up,
+)
+"""The same where plugins may compute parts: sums before they are taken apart, shifts before movement takes a form."""
+REORDERING = frozenset({fuse_weighted.__name__, fuse.__name__, unstack.__name__, layout.__name__, order.__name__})
 """Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""
 
 
@@ -305,6 +356,11 @@ def rewrite(
 def count_nodes(model: ir.Model) -> int:
     """Returns the number of nodes that are not Constant, subgraphs included."""
     return sum(node.op_type != "Constant" for node in model.graph.all_nodes())
+
+
+def plugin_operators(model: ir.Model) -> tuple[str, ...]:
+    """Returns the names of the operators of `s2deploy.ops` that a model's graph has, sorted."""
+    return tuple(sorted({node.op_type for node in model.graph.all_nodes() if is_operator(node)}))
 
 
 def count_scatters(model: ir.Model) -> int:
