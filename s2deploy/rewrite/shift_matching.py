@@ -125,7 +125,7 @@ def _options(
     """Returns the offset for each border with which all boxes of a group agree."""
     offsets = [sorted(set(_offsets(boxes, axis)), key=lambda d: (abs(d), d)) for axis in spatial]
     found: dict[Border, tuple[int, int]] = {}
-    for offset in sorted(product(*offsets), key=lambda d: abs(d[0]) + abs(d[1])):
+    for offset in sorted(product(offsets[0], offsets[1]), key=lambda d: abs(d[0]) + abs(d[1])):
         for border in _BORDERS:
             if border not in found and all(_agrees(box, shape, bounds, zero, spatial, offset, border) for box in boxes):
                 found[border] = offset
