@@ -18,10 +18,10 @@ import s2deploy
 import s2deploy.rewrite as rewriting
 from s2deploy.cli import cli
 from s2deploy.feeds import Feed
-from s2deploy.pipeline import withdrawing
+from s2deploy.pipeline import exporting, withdrawing
 from s2deploy.rewrite import Changes, movement, rewrite, rules, understanding
 from s2deploy.rewrite.lower import Lowering
-from s2deploy.rewrite.refusals import BROKE_DOWN
+from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError
 from s2deploy.runtime import Worker
 
 BLOCKS = 5
@@ -167,7 +167,7 @@ def test_a_wrong_pass_is_withdrawn_and_the_others_run(
 ) -> None:
     passes = list(rewriting.DEFAULT_PASSES)
     passes.insert(position, defect)
-    monkeypatch.setattr(rewriting, "DEFAULT_PASSES", tuple(passes))
+    monkeypatch.setattr(exporting, "DEFAULT_PASSES", tuple(passes))
     result = export(source)
     assert result.passed
     assert [str(withdrawal.change) for withdrawal in result.rewrites.withdrawn] == [defect.__name__]
@@ -277,7 +277,11 @@ def test_a_rule_that_breaks_down_costs_one_region(source: Path, monkeypatch: pyt
             raise AttributeError("a defect")
         return original(facts, node)
 
+    def gathered(facts: Any, node: ir.Node) -> Any:
+        raise NotMovementError("no other form either")
+
     monkeypatch.setitem(rules.RULES, "ScatterND", rule)
+    monkeypatch.setattr(movement, "gathered", gathered)
     result = export(source)
     assert result.passed
     assert result.output is not None
