@@ -69,6 +69,10 @@ REPAIRED = {
         ["m:2,height=5..6..9:int64"],
         ["for i, part in enumerate(m.unbind(0)): part.fill_(i)"],
     ),
+    "a shift by nothing of a dynamic axis": (
+        ["m:batch=1..2..3,width=6..8..12,2:bool"],
+        ["m[0, :, ::2].copy_(m.permute(1, 2, 0)[:, :1, -1].roll(0, 0))"],
+    ),
     "a squeeze of an axis that is not of size 1": (["m:6,4"], ["t = m.squeeze(1)", "t[1:] = t[:-1]"]),
     "several axes squeezed that are not of size 1": (["m:6,4"], ["t = m.squeeze((0, 1))", "t[1:] = t[:-1]"]),
 }

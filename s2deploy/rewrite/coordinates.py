@@ -133,7 +133,7 @@ def floor_divide(coord: Coord, divisor: Coord) -> Coord:
     """Returns the floored quotient, an opaque name where it is not exact."""
     if isinstance(coord, int) and isinstance(divisor, int) and divisor:
         return coord // divisor
-    exact = divide(coord, divisor)
+    exact = 0 if coord == 0 else divide(coord, divisor)
     if exact is not None:
         return exact
     if not isinstance(divisor, int) or divisor < 1:
