@@ -54,6 +54,8 @@ class BuildOptions:
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: Folder in which the builder keeps its measurements, a file per version and GPU; none if None.
         plugins: Libraries of plugins that the model needs.
+        kernels: The library of the plugins that compute the operators of `s2deploy.ops`; None writes the operators'
+            functions out.
     """
 
     target: Target | None = None
@@ -66,3 +68,9 @@ class BuildOptions:
     hardware_compatible: bool = False
     timing_cache: Path | None = None
     plugins: tuple[Path, ...] = ()
+    kernels: Path | None = None
+
+    @property
+    def libraries(self) -> tuple[Path, ...]:
+        """All libraries of plugins that the plan needs."""
+        return self.plugins if self.kernels is None else (*self.plugins, self.kernels)

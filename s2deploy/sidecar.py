@@ -113,6 +113,25 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """What became of the operators of the s2deploy plugins that the model has.
+
+    Attributes:
+        used: Whether kernels of the plugins compute them; their functions are written out otherwise.
+        operators: How many nodes of each.
+        reason: Why, a sentence.
+        kernels_ms: Median time of the GPU's work with the kernels; None where it was not measured.
+        functions_ms: The same with the functions written out.
+    """
+
+    used: bool
+    operators: dict[str, int]
+    reason: str
+    kernels_ms: float | None = None
+    functions_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class Sidecar:
     """What is known about a plan.
 
@@ -135,6 +154,7 @@ class Sidecar:
         proof: The precision as read back; None in a sidecar of an older version.
         plugins: Libraries of plugins the plan needs, which lie beside it.
         loss: What the precision cost; None for fp32 and where it was not measured.
+        kernels: What became of the operators of the s2deploy plugins; None where the model has none.
         schema: Version of this layout.
     """
 
@@ -154,6 +174,7 @@ class Sidecar:
     proof: Proof | None = None
     plugins: tuple[FileIdentity, ...] = ()
     loss: Loss | None = None
+    kernels: Kernels | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -226,6 +247,8 @@ def _parse(data: dict[str, Any]) -> Sidecar:
     if data.get("loss") is not None:
         outputs = tuple(OutputLoss(**output) for output in data["loss"]["outputs"])
         fields["loss"] = Loss(**data["loss"] | {"outputs": outputs, "beyond": tuple(data["loss"]["beyond"])})
+    if data.get("kernels") is not None:
+        fields["kernels"] = Kernels(**data["kernels"])
     for key in ("inputs", "outputs"):
         fields[key] = tuple(EngineTensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in data[key])
     return Sidecar(**fields)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from s2deploy.engine import BuildResult
     from s2deploy.precision import Cost
     from s2deploy.results import ExportResult
-    from s2deploy.sidecar import ProfileShapes
+    from s2deploy.sidecar import Kernels, ProfileShapes
 
 
 def show(result: object, lines: Iterable[str], reporter: Reporter, *, as_json: bool) -> None:
@@ -77,9 +77,17 @@ def build_lines(result: BuildResult) -> list[str]:
     if sidecar.proof is not None and sidecar.proof.computed:
         counts = ", ".join(f"{count} in {dtype}" for dtype, count in sidecar.proof.computed.items())
         lines.append(f"matrix products and convolutions, read back from the {sidecar.proof.read_from}: {counts}")
+    if sidecar.kernels is not None:
+        lines.append(kernel_line(sidecar.kernels))
     if result.cost is not None:
         lines += cost_lines(result.cost)
     return [*lines, *(f"{head}: {sizes}" for head, sizes in profile_rows(sidecar.profiles))]
+
+
+def kernel_line(kernels: Kernels) -> str:
+    """Returns what became of the operators of the plugins, and why."""
+    counts = ", ".join(f"{count} {name}" for name, count in kernels.operators.items())
+    return f"{counts}: {'kernels' if kernels.used else 'functions written out'}: {kernels.reason}"
 
 
 def cost_lines(cost: Cost) -> list[str]:

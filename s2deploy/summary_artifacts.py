@@ -9,6 +9,7 @@ from s2deploy.inspection import Inspection, ModelInspection, OnnxInspection, Pla
 from s2deploy.report import format_bytes, format_seconds, format_table
 from s2deploy.results import RunOutput, RunResult
 from s2deploy.sidecar import EngineTensor, Loss, sidecar_path
+from s2deploy.summary import kernel_line
 
 _MOST_OPERATORS = 12
 _DIGEST_LENGTH = 12
@@ -96,6 +97,8 @@ def _plan_lines(found: PlanInspection) -> list[str]:
         rows.append(("proof", f"{_counts(sidecar.proof.computed)}, read back from the {sidecar.proof.read_from}"))
     if sidecar.loss is not None:
         rows += _loss_rows(sidecar.loss)
+    if sidecar.kernels is not None:
+        rows.append(("operators", kernel_line(sidecar.kernels)))
     others = (f"{name} {version}" for name, version in sidecar.versions.items() if name != module)
     rows += [
         *_listed("plugins", [plugin.name for plugin in sidecar.plugins]),

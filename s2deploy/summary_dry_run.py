@@ -25,6 +25,7 @@ def dry_run_lines(found: DryRun) -> list[str]:
         ("flags", ", ".join(found.flags) or "none"),
         ("graph", _graph(found)),
         ("products", _counts(found.products, " in ") or "none: no matrix product or convolution"),
+        *([("plugins", found.kernels)] if found.kernels else []),
         *(("float32", f"{_counts(wide.operators)}: {wide.reason}") for wide in found.stays_float32),
         *(("input", _tensor(tensor)) for tensor in found.inputs),
         *_profiles(found),

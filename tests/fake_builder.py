@@ -157,8 +157,11 @@ def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") 
                 tensors[weight.name] = ITensor(
                     weight.name, module.DataType[_ONNX_TYPES[weight.data_type]], tuple(weight.dims)
                 )
+            assert not onnx.load(path).functions
             for node in graph.node:
                 wanted = _LAYERS.get(node.op_type, "IDENTITY")
+                if node.domain:
+                    wanted = _plugin_layer(node, version)
                 kind = module.LayerType[wanted if wanted in module.LayerType.__members__ else "IDENTITY"]
                 inputs = [tensors[name] for name in node.input if name]
                 self._network._layers.append(ILayer(node, kind, inputs, [tensors[name] for name in node.output]))
@@ -318,8 +321,28 @@ def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") 
             self._record("load_library", Path(plugin_path).name)
             return None if "broken" in plugin_path else object()
 
+        def _find(self, call: str, *asked: str) -> object:
+            self._record(call, *asked)
+            loaded = [call[1] for call in calls if call[0] == "IPluginRegistry.load_library"]
+            known = any("plugins" in name for name in loaded) and asked[1:] == ("1", "s2deploy")
+            return object() if known else None
+
+        def get_creator(self, type: str, version: str, plugin_namespace: str = "") -> object:
+            return self._find("get_creator", type, version, plugin_namespace)
+
+        def get_plugin_creator(self, type: str, version: str, plugin_namespace: str = "") -> object:
+            return self._find("get_plugin_creator", type, version, plugin_namespace)
+
     module.get_plugin_registry = IPluginRegistry
     return module
+
+
+def _plugin_layer(node: onnx.NodeProto, version: str) -> str:
+    """Returns the kind of layer of a plugin, which parsers before 10.2 find by the attributes alone."""
+    told = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert (told["plugin_namespace"], told["plugin_version"]) == (b"s2deploy", b"1")
+    assert not node.overload
+    return "PLUGIN_V2" if int(version.partition(".")[0]) < 10 else "PLUGIN_V3"
 
 
 def _inspection(network: Any, version: str, stubborn: tuple[str, ...]) -> dict[str, Any]:

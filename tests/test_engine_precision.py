@@ -162,7 +162,7 @@ def test_a_product_that_stayed_wider_fails_the_build_and_leaves_the_old_plan_alo
     plan = build(perceptron, tmp_path / "model.plan", options(capabilities=("8.6",))).plan
     before = plan.read_bytes()
     # the graph stays as it is, as if the typing had been forgotten
-    monkeypatch.setattr("s2deploy.engine.preparing.typed_for", lambda model, *_: Typed(model, True))
+    monkeypatch.setattr("s2deploy.engine.preparing.typed_for", lambda model, *_, **__: Typed(model, True))
     with pytest.raises(
         BuildError, match=r"2 matrix products .* wider type than fp16: 'node_of_a' \(float32\)"
     ) as caught:

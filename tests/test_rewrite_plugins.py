@@ -17,10 +17,10 @@ from torch import Tensor, nn
 import s2deploy
 from s2deploy import ops
 from s2deploy.cli import cli
-from s2deploy.engine.inlining import inline
 from s2deploy.metadata import read_metadata
 from s2deploy.ops import Border, Configuration, Shift
 from s2deploy.ops.schema import Op
+from s2deploy.precision.functions import inline
 from s2deploy.rewrite import PLUGIN_PASSES, RewriteReport, rewrite
 from s2deploy.rewrite.plugin_functions import operator_node
 from s2deploy.specs import Dim

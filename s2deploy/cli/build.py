@@ -16,7 +16,10 @@ _INPUT_HELP = "Sizes of a dynamic input, as in export. Default: those the file w
 _PROFILE_HELP = "An optimization profile: all its inputs in one text, separated by blanks. Repeat for several."
 _CALIBRATION_HELP = "Typical inputs: an .npz file of one feed, or a folder of such files."
 _KEEP_HELP = "A node, or all of an operator type, that stays in float32. Repeat for several."
-_PLUGIN_HELP = "A library of plugins the model needs, copied beside the plan (not rtx). Repeat for several."
+_PLUGIN_HELP = (
+    "A library of plugins, copied beside the plan (not rtx); repeatable. Kernels of the s2deploy library are used "
+    "where they are faster; auto looks for it, always insists on them."
+)
 _ACCEPT_HELP = "Build although outputs miss the tolerance on calibration data."
 
 _precision_options = options(
@@ -36,7 +39,7 @@ _builder_options = options(
     click.option("--version-compatible", is_flag=True, help="Newer TensorRT may load the plan (not rtx)."),
     click.option("--hardware-compatible", is_flag=True, help="Newer GPUs may load the plan (not rtx)."),
     click.option("--timing-cache", type=FILE, metavar="FOLDER", help="Keep the builder's measurements (not rtx)."),
-    click.option("--plugin", "plugins", type=FILE, metavar="LIBRARY", multiple=True, help=_PLUGIN_HELP),
+    click.option("--plugin", "plugins", metavar="LIBRARY|auto|always", multiple=True, help=_PLUGIN_HELP),
 )
 
 

@@ -2,8 +2,18 @@
 
 from s2deploy.engine.builder import BuildResult, build
 from s2deploy.engine.capabilities import KNOWN as KNOWN_CAPABILITIES
-from s2deploy.engine.dry_run import DryRun, dry_run
+from s2deploy.engine.dry_run import DryRun, choose_toolchain, dry_run
 from s2deploy.engine.progress import Phase
 from s2deploy.sidecar import Sidecar, read_sidecar
 
-__all__ = ["KNOWN_CAPABILITIES", "BuildResult", "DryRun", "Phase", "Sidecar", "build", "dry_run", "read_sidecar"]
+__all__ = [
+    "KNOWN_CAPABILITIES",
+    "BuildResult",
+    "DryRun",
+    "Phase",
+    "Sidecar",
+    "build",
+    "choose_toolchain",
+    "dry_run",
+    "read_sidecar",
+]

@@ -25,7 +25,7 @@ from s2deploy.engine.targets import Toolchain, find_toolchain
 from s2deploy.errors import BuildError, UsageError
 from s2deploy.options import BuildOptions
 from s2deploy.precision import Cost
-from s2deploy.sidecar import FileIdentity, Loss, OutputLoss, Proof, Sidecar, identify, sidecar_path
+from s2deploy.sidecar import FileIdentity, Kernels, Loss, OutputLoss, Proof, Sidecar, identify, sidecar_path
 from s2deploy.specs import Precision
 
 SEMANTICS_KEY = "s2deploy.semantics"
@@ -58,6 +58,7 @@ def build(
     plan_path: Path,
     options: BuildOptions | None = None,
     *,
+    kernels: Kernels | None = None,
     on_start: Callable[[int], None] = lambda pid: None,
     on_phase: Callable[[Phase], None] = lambda phase: None,
 ) -> BuildResult:
@@ -67,6 +68,7 @@ def build(
         model_path: The ONNX file.
         plan_path: Where the plan goes; its sidecar gets ``.json`` appended, and plugin libraries are copied beside it.
         options: How to build it; float32 for what the machine has unless given.
+        kernels: What was decided about the operators of the plugins, for the sidecar.
         on_start: Called with the process id of the building process once it runs.
         on_phase: Called with what TensorRT is doing, from version 9 on.
 
@@ -83,8 +85,8 @@ def build(
     toolchain = find_toolchain(options.target)
     family = toolchain.family
     family.check(options)
-    check_output(plan_path, [model_path, *options.plugins])
-    absent = _absent_beside(plan_path, options.plugins)
+    check_output(plan_path, [model_path, *options.libraries])
+    absent = absent_beside(plan_path, options.libraries)
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
     prepared = prepare(source, options, family)
@@ -116,15 +118,16 @@ def build(
             semantics=semantics,
             device=answer.device,
             proof=proof,
-            plugins=tuple(map(identify, options.plugins)),
+            plugins=tuple(map(identify, options.libraries)),
             loss=_loss(typed.cost),
+            kernels=kernels,
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
     return BuildResult(plan_path, sidecar, sidecar_path(plan_path), time.perf_counter() - start, remarks, typed.cost)
 
 
-def _absent_beside(plan_path: Path, plugins: Iterable[Path]) -> list[Path]:
+def absent_beside(plan_path: Path, plugins: Iterable[Path]) -> list[Path]:
     """Returns the plugin libraries that must be copied beside the plan, where a session looks for them.
 
     Raises:

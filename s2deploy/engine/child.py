@@ -136,8 +136,8 @@ def _family(request: Request) -> Family:
 
 
 def _parsed(family: Family, request: Request) -> Loaded:
-    if request.plugins:
-        family.load_plugins(request.plugins)
+    if request.plugins or request.kernels is not None:
+        family.load_plugins(request.plugins, request.kernels)
     loaded = family.network(request)
     network = loaded[1]
     inputs = (network.get_input(index) for index in range(network.num_inputs))

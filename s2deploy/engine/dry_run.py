@@ -56,6 +56,7 @@ class DryRun:
         activations: The most memory of activations at each profile's opt sizes, without fusion; an estimate.
         parser: What the parser says; None where it was not asked, because it is not on this machine.
         cost: What the precision costs, measured on onnxruntime; None for float32 and where it was not measured.
+        kernels: What would become of the operators of the s2deploy plugins; empty where the model has none.
         families: What every family would make of it; empty where one was asked for.
         remarks: What else the user should know.
         seconds: Time all this took.
@@ -85,6 +86,7 @@ class DryRun:
     families: tuple[FamilyOutlook, ...]
     remarks: tuple[str, ...]
     seconds: float
+    kernels: str = ""
 
     @property
     def builds(self) -> bool:
@@ -108,7 +110,7 @@ def dry_run(model_path: Path, options: BuildOptions | None = None) -> DryRun:
     start = time.perf_counter()
     options = options or BuildOptions()
     check_call(model_path, options)
-    toolchain, unavailable = _choose(options)
+    toolchain, unavailable = choose_toolchain(options)
     family = toolchain.family
     family.check(options)
     source = onnx_file.read(model_path)
@@ -154,7 +156,7 @@ def dry_run(model_path: Path, options: BuildOptions | None = None) -> DryRun:
     )
 
 
-def _choose(options: BuildOptions) -> tuple[Toolchain, str | None]:
+def choose_toolchain(options: BuildOptions) -> tuple[Toolchain, str | None]:
     """Returns what would build, and why it cannot do so here."""
     try:
         return find_toolchain(options.target), None

@@ -19,7 +19,8 @@ plugin libraries             yes, by ctypes  yes              yes           no
 
 Source: the public headers and Python bindings of TensorRT 8.5, 8.6, 9.3, 10.16 and 11.1; for TensorRT-RTX 1.7.1 what it
 was measured to do: a plan is the same at every optimization level, `setHardwareCompatibilityLevel() is unsupported`,
-and a version-compatible plan needs libnvinfer_lean, which the package lacks.
+a version-compatible plan needs libnvinfer_lean, which the package lacks, and while its registry loads a library of
+IPluginV3 and its parser makes the plugin, adding the layer aborts the process.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Any, ClassVar
 from s2deploy.engine import products
 from s2deploy.engine.request import Request
 from s2deploy.errors import CapabilityError, UsageError
+from s2deploy.ops import DOMAIN, OPS, VERSION
 from s2deploy.options import BuildOptions
 from s2deploy.specs import Precision, Target
 
@@ -62,6 +64,7 @@ class Family(ABC):
     title: ClassVar[str] = "TensorRT"
     target: ClassVar[Target] = Target.TENSORRT
     strongly_typed: ClassVar[bool] = True
+    runs_plugins: ClassVar[bool] = True
     newest_opset: ClassVar[int | None] = None
     """The newest opset the parser reads; None where it reads all that exist."""
 
@@ -98,18 +101,22 @@ class Family(ABC):
         """Returns the Python module, in the building process only: importing it loads TensorRT's libraries."""
         return importlib.import_module(MODULES[self.target])
 
-    def load_plugins(self, paths: Sequence[str]) -> None:
+    def load_plugins(self, paths: Sequence[str], kernels: str | None = None) -> None:
         """Loads TensorRT's own plugins and libraries of others, so that the parser finds them.
 
+        Args:
+            paths: Libraries of any plugins.
+            kernels: The library of the plugins of `s2deploy.ops`.
+
         Raises:
-            PluginLoadError: A library cannot be loaded, or holds no plugin.
+            PluginLoadError: A library cannot be loaded or holds no plugin, or `kernels` lacks an operator.
         """
         from polygraphy.backend.trt import get_trt_logger
 
         trt = self.module()
         trt.init_libnvinfer_plugins(get_trt_logger(), "")
         registry = trt.get_plugin_registry()
-        for path in paths:
+        for path in (*paths, *([] if kernels is None else [kernels])):
             try:
                 if hasattr(registry, "load_library"):
                     loaded = registry.load_library(path)
@@ -119,6 +126,11 @@ class Family(ABC):
                 raise PluginLoadError(f"{path} cannot be loaded: {error}") from error
             if loaded is None:
                 raise PluginLoadError(f"{path} cannot be loaded")
+        for op in OPS if kernels is not None else ():
+            # TensorRT 11 has the one, before 10 there was the other
+            find = registry.get_creator if hasattr(registry, "get_creator") else registry.get_plugin_creator
+            if find(op.name, str(VERSION), DOMAIN) is None:
+                raise PluginLoadError(f"{kernels} was loaded, and {self.name} knows no plugin {op.name} all the same")
 
     def network(self, request: Request) -> Loaded:
         """Parses the model."""
@@ -275,6 +287,7 @@ class RTX(Family):
 
     title = "TensorRT-RTX"
     target = Target.RTX
+    runs_plugins = False
 
     def config(self, request: Request, profiles: Sequence[Any] | None) -> Callable[[Any, Any], Any]:
         """Returns Polygraphy's loader, which has no setting of TF32 for this family."""

@@ -64,7 +64,7 @@ def check_call(model_path: Path, options: BuildOptions) -> None:
     for text in options.capabilities:
         capability.parse(text)
     names: set[str] = set()
-    for plugin in options.plugins:
+    for plugin in options.libraries:
         if not plugin.is_file():
             raise UsageError(f"plugin library {plugin}: no such file", hint="check the path of --plugin")
         if plugin.name in names:
@@ -85,7 +85,7 @@ def prepare(model: ir.Model, options: BuildOptions, family: Family) -> Prepared:
     """
     profiles = _profiles(model, options)
     ranges = options.profiles[0] if options.profiles else exported_ranges(model)
-    typed = typed_for(model, family, options.typing, ranges)
+    typed = typed_for(model, family, options.typing, ranges, kernels=options.kernels is not None)
     asked = tuple(dict.fromkeys(map(capability.parse, options.capabilities)))
     chosen = capability.choose(asked, typed.model) if family.target is Target.RTX else ()
     return Prepared(typed, profiles, chosen)
@@ -120,6 +120,7 @@ def request_for(
         hardware_compatible=options.hardware_compatible,
         timing_cache=None if options.timing_cache is None else str(options.timing_cache.absolute()),
         plugins=tuple(str(plugin.absolute()) for plugin in options.plugins),
+        kernels=None if options.kernels is None else str(options.kernels.absolute()),
     )
 
 

@@ -32,6 +32,8 @@ class Request:
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: Folder of the builder's measurements; None for none.
         plugins: Paths of the plugin libraries to load first.
+        kernels: Path of the library of the operators' plugins, loaded as well; None where their functions are written
+            out.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Request:
     hardware_compatible: bool = False
     timing_cache: str | None = None
     plugins: tuple[str, ...] = ()
+    kernels: str | None = None
 
     def to_json(self) -> str:
         """Returns the request as text."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from s2deploy.engine.stand_ins import with_stand_ins
 from s2deploy.environment import without_logs
 from s2deploy.feeds import Array
 from s2deploy.precision.graph import retyped, shape_arithmetic
@@ -22,7 +23,7 @@ def sized(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
     """Returns a copy whose values have the shapes that follow from those of the inputs, as far as can be told.
 
     Inference takes turns with computing sizes from the shapes it has found, which it cannot do itself: a Squeeze or a
-    Div on the way to the target of a Reshape stops it.
+    Div on the way to the target of a Reshape stops it. Operators of the plugins are stood in for.
 
     Args:
         model: A model, with the types of its values; it stays as it is. bfloat16 becomes float16 in the copy.
@@ -33,6 +34,7 @@ def sized(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
 
     copy = model.clone()
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+    with_stand_ins(copy)
     for value in copy.graph.inputs:
         shape = shapes.get(str(value.name))
         if shape is not None:

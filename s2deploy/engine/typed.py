@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from s2deploy import precision
 from s2deploy.engine.adapt import adapt
 from s2deploy.engine.families import Family
-from s2deploy.engine.inlining import inline
 from s2deploy.engine.lowering import lower
+from s2deploy.engine.plugin_nodes import as_plugins
 from s2deploy.environment import without_logs
 from s2deploy.errors import BuildError
 from s2deploy.options import PrecisionOptions
+from s2deploy.precision.functions import inline
 from s2deploy.precision.graph import normalised
 from s2deploy.precision.kept import kept_nodes
 from s2deploy.specs import Precision, TensorSpec
@@ -44,7 +45,14 @@ class Typed:
     cost: precision.Cost | None = None
 
 
-def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec] = ()) -> Typed:
+def typed_for(
+    model: ir.Model,
+    family: Family,
+    options: PrecisionOptions,
+    specs: Sequence[TensorSpec] = (),
+    *,
+    kernels: bool = False,
+) -> Typed:
     """Returns the model as the family wants it; the one given is consumed.
 
     Args:
@@ -52,6 +60,7 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
         family: The TensorRT that will build it.
         options: What it should compute in.
         specs: Ranges of its inputs, to measure what the precision costs.
+        kernels: Whether plugins compute the operators of `s2deploy.ops`; their functions are written out otherwise.
 
     Raises:
         UsageError: A node to keep does not exist, or calibration data is missing.
@@ -60,13 +69,15 @@ def typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs:
     """
     # ONNX has no bfloat16 convolution below opset 22, but TensorRT has one
     with without_logs("onnx_ir.passes.common.shape_inference"):
-        return _typed_for(model, family, options, specs)
+        return _typed_for(model, family, options, specs, kernels)
 
 
-def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec]) -> Typed:
+def _typed_for(
+    model: ir.Model, family: Family, options: PrecisionOptions, specs: Sequence[TensorSpec], kernels: bool
+) -> Typed:
     from onnx_ir.passes.common import ShapeInferencePass
 
-    changed = inline(model) or options.precision is not Precision.FP32
+    changed = inline(model, keep_operators=kernels) or kernels or options.precision is not Precision.FP32
     # flags of the builder type a weakly typed network, whose graph stays float32; the measurement is the same
     flagged = not family.strongly_typed and options.precision in (Precision.FP16, Precision.BF16)
     given = model.clone() if flagged else model
@@ -81,6 +92,8 @@ def _typed_for(model: ir.Model, family: Family, options: PrecisionOptions, specs
         model = result.model
     if result.cost is not None and result.cost.broken and _unacceptable(result.cost, options):
         raise _broken(result.cost)
+    if kernels:
+        as_plugins(model)
     if family.newest_opset is not None and model.opset_imports.get("", 0) > family.newest_opset:
         model, changed = lower(model), True
     changed |= adapt(model)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from s2deploy import engine
 from s2deploy.engine import BuildResult, DryRun, Phase
+from s2deploy.engine.targets import find_toolchain
 from s2deploy.errors import UsageError
 from s2deploy.options import BuildOptions, Calibrator, PrecisionOptions
+from s2deploy.pipeline import kernel_builds, kernels
 from s2deploy.pipeline.arguments import AnyPath, require_list, specs_of
+from s2deploy.pipeline.kernels import Asked, Choice
 from s2deploy.report import Reporter, format_bytes
 from s2deploy.specs import Precision, Target, TensorSpec
 
@@ -49,7 +53,9 @@ class BuildArguments(TypedDict, total=False):
         version_compatible: Whether newer versions of TensorRT may load the plan.
         hardware_compatible: Whether newer GPUs may load the plan.
         timing_cache: A folder in which the builder keeps its measurements from build to build.
-        plugins: Libraries of plugins the model needs; they are copied beside the plan.
+        plugins: Libraries of plugins the model needs; they are copied beside the plan. Among them may be the library of
+            the s2deploy plugins, whose kernels then compute the operators of a model that was exported with
+            ``plugin=True`` where that is faster; ``auto`` looks for that library, ``always`` insists on its kernels.
     """
 
     target: Target | str | None
@@ -94,17 +100,20 @@ def build(
         BuildError: TensorRT could not build the engine, or not in this precision, or the precision breaks the model.
         ArtifactError: The model is unreadable or the plan cannot be written.
     """
-    options = _options(**arguments)
+    options, asked = _options(**arguments)
     with (reporter or Reporter()).stage("build", "building the engine") as stage:
 
         def on_phase(phase: Phase) -> None:
             stage.now(phase.name)
             stage.count(phase.done, phase.total)
 
-        result = engine.build(Path(model), Path(output), options, on_phase=on_phase)
+        choice = kernels.choose(Path(model), options, asked, find_toolchain(options.target))
+        result = kernel_builds.build(Path(model), Path(output), choice, on_phase)
         sidecar = result.sidecar
         stage.detail = f"{sidecar.target} {sidecar.precision}, {format_bytes(sidecar.plan.size_bytes)}"
         stage.notes += result.remarks
+        if choice.reason and sidecar.kernels is None:
+            stage.notes.append(choice.reason)
     return result
 
 
@@ -126,9 +135,11 @@ def dry_run(model: AnyPath, *, reporter: Reporter | None = None, **arguments: Un
         BuildError: The model cannot be typed for the precision, or breaks in it.
         ArtifactError: The model is unreadable.
     """
-    options = _options(**arguments)
+    options, asked = _options(**arguments)
     with (reporter or Reporter()).stage("dry run", "planning the build") as stage:
-        result = engine.dry_run(Path(model), options)
+        toolchain, unavailable = engine.choose_toolchain(options)
+        choice = kernels.choose(Path(model), options, asked, toolchain, here=unavailable is None)
+        result = replace(engine.dry_run(Path(model), choice.options), kernels=_outlook(choice))
         stage.detail = f"{result.family}, {result.precision}"
         stage.notes += result.remarks
     return result
@@ -154,7 +165,7 @@ def _options(
     hardware_compatible: bool = False,
     timing_cache: AnyPath | None = None,
     plugins: Sequence[AnyPath] = (),
-) -> BuildOptions:
+) -> tuple[BuildOptions, Asked]:
     for name, texts in (
         ("capabilities", capabilities),
         ("profiles", profiles),
@@ -162,7 +173,7 @@ def _options(
         ("plugins", plugins),
     ):
         require_list(name, texts)
-    return BuildOptions(
+    options = BuildOptions(
         target=None if target is None else _member(Target, target, "target"),
         typing=PrecisionOptions(
             precision=_precision(fp16=fp16, bf16=bf16, int8=int8),
@@ -180,8 +191,18 @@ def _options(
         version_compatible=version_compatible,
         hardware_compatible=hardware_compatible,
         timing_cache=None if timing_cache is None else Path(timing_cache),
-        plugins=tuple(map(Path, plugins)),
     )
+    return options, Asked.of(plugins)
+
+
+def _outlook(choice: Choice) -> str:
+    """Returns in words what would become of the operators of the plugins."""
+    library = choice.options.kernels
+    if library is None:
+        return f"functions written out: {choice.reason}" if choice.operators else choice.reason
+    if choice.insisted:
+        return f"kernels of {library}, which are asked for"
+    return f"kernels of {library}, and functions written out, would both be built on the GPU, and the faster one kept"
 
 
 def _profiles(

@@ -23,7 +23,7 @@ _EXACT = frozenset({
     "Abs", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements",
     "GatherND", "Identity", "If", "Loop", "Max", "MaxPool", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu",
     "Reshape", "ReverseSequence", "Scan", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose",
-    "Unsqueeze", "Where",
+    "SpatialShift", "Unsqueeze", "Where",
 })  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import BuildError
+from s2deploy.precision.functions import inline
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,7 +19,8 @@ _NAMED_AT_MOST = 5
 def normalised(model: ir.Model) -> ir.Model:
     """Brings a graph into the form the converters handle; what it computes stays. The model is consumed.
 
-    They do not look into local functions, miss Constant nodes that hold plain numbers, assert unique names of
+    Operators of the plugins stay nodes: where they shall not, the caller has written them out. The converters do not
+    look into local functions, miss Constant nodes that hold plain numbers, assert unique names of
     initializers, and need every type to be known.
 
     Raises:
@@ -34,9 +36,9 @@ def normalised(model: ir.Model) -> ir.Model:
                 f"input {value.name!r} is an output as well, so it cannot be typed",
                 hint="export the model without that output, or build it in fp32",
             )
+    inline(model, keep_operators=True)
     ir.external_data.load_to_model(model)  # the converters read weights only where they are part of the model
     tidy = Sequential(
-        passes.InlinePass(),
         passes.RemoveInitializersFromInputsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),

@@ -5,7 +5,8 @@ After: heavy operators (matrix products, convolutions) and what lies between the
 outputs stay float32, with a Cast, unless float16 is asked for there as well.
 Kept in float32: arithmetic on shapes (sizes above 2048 are not exact in float16), sums and powers over many
 elements (they overflow at 65504), what onnxruntime's converter keeps because it has no float16 form, and what the
-caller names.
+caller names. Operators of the plugins compute in float16 as well; ShiftSumPool gives float32 by definition, so a Cast
+follows it.
 Source: onnxruntime.transformers.float16 does the conversion; this module works around what it overlooks.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s2deploy.errors import BuildError
+from s2deploy.precision.functions import gives_float32
 from s2deploy.precision.graph import finish, shape_arithmetic, some
 
 if TYPE_CHECKING:
@@ -45,13 +47,16 @@ def half_typed(model: ir.Model, *, keep_io: bool = True, kept: Collection[str] =
     import onnx_ir as ir
 
     given = {node.name for node in model.graph.all_nodes()}
-    exact = {node.name for node in shape_arithmetic(model.graph) if node.name is not None}
+    exact = {node.name for node in shape_arithmetic(model.graph) if node.name is not None} | set(kept)
     try:
-        typed: ir.Model = ir.from_proto(_convert(ir.to_proto(model), keep_io, exact | set(kept)))
+        typed: ir.Model = ir.from_proto(_convert(ir.to_proto(_with_room_for_casts(model, exact)), keep_io, exact))
     except Exception as error:  # the converter asserts, and lets protobuf's and numpy's errors through
         raise BuildError(
             f"the model cannot be typed in 16 bits: {type(error).__name__}: {error}", hint="build it in fp32"
         ) from error
+    for node in typed.graph.all_nodes():
+        if gives_float32(node):
+            node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
     _drop_round_trips(typed.graph, given)
     finish(typed)
     return typed
@@ -86,6 +91,30 @@ def unrepresentable(model: ir.Model) -> Iterator[str]:
         yield f"clipped to float16's range of +-65504: {some(beyond)}"
     if invalid:
         yield f"not a number, in float32 already: {some(invalid)}"
+
+
+def _with_room_for_casts(model: ir.Model, exact: Collection[str]) -> ir.Model:
+    """Returns a copy with a Cast to float32 behind each node that gives float32 anyway: the converter narrows the Cast.
+
+    Args:
+        model: The model; it stays as it is.
+        exact: Names of the nodes that stay float32, around which the converter puts Casts itself.
+    """
+    import onnx_ir as ir
+
+    copy = model.clone()
+    for node in copy.graph.all_nodes():
+        if not gives_float32(node) or node.name in exact or node.graph is None:
+            continue
+        value = node.outputs[0]
+        cast = ir.node("Cast", [value], attributes={"to": int(ir.DataType.FLOAT)}, name=f"{node.name}/narrows")
+        narrow = cast.outputs[0]
+        cast.replace_input_with(0, None)
+        value.replace_all_uses_with(narrow, replace_graph_outputs=True)
+        cast.replace_input_with(0, value)
+        narrow.type, narrow.shape, narrow.name, value.name = value.type, value.shape, value.name, f"{value.name}/sum"
+        node.graph.insert_after(node, cast)
+    return copy
 
 
 def _convert(proto: Any, keep_io: bool, exact: set[str]) -> Any:

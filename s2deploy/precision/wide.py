@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from s2deploy.precision.brain import without_form
 from s2deploy.precision.census import operator
+from s2deploy.precision.functions import gives_float32
 from s2deploy.precision.graph import shape_arithmetic
 from s2deploy.precision.half import ACCUMULATING, blocked_operators
 from s2deploy.specs import Precision
@@ -63,7 +64,7 @@ def _reasons(model: ir.Model, precision: Precision, asked: Collection[str]) -> C
             return "arithmetic on sizes"
         if precision is Precision.INT8:
             return "int8 is for matrix products and convolutions"
-        if node.op_type in ACCUMULATING:
+        if node.op_type in ACCUMULATING or gives_float32(node):
             return "sums and powers, which leave the range or precision of 16 bits"
         if node.name in formless:
             return "no bfloat16 form in ONNX"
