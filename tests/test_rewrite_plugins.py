@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from rewriting import assert_close, assert_same_bits, feeds, session
+from small_models import make
 from torch import Tensor, nn
 
 import s2deploy
@@ -125,6 +129,99 @@ def test_what_is_no_shift_stays_and_says_why() -> None:
     result, report = fused(shifting(dtype="double"))
     assert "SpatialShift" not in {node.op_type for node in result.graph.node}
     assert any("take no double" in refusal.reason for refusal in report.refusals)
+
+
+def clip(layout: str, along: str, border: str = "zero", dynamic: str = "nt") -> onnx.ModelProto:
+    """Returns a file that moves channels 0 and 1 of 5 one step, channel 2 one step back, along an axis of a clip.
+
+    Args:
+        layout: The axes in order, of ``nthwc``; 3 pictures of 3 x 4, 2 clips.
+        along: The axis.
+        border: ``zero``, or ``edge`` for the nearest picture, row or column.
+        dynamic: The axes without a fixed size.
+    """
+    sizes = {"n": 2, "t": 3, "h": 3, "w": 4, "c": 5}
+    shape = ",".join(axis if axis in dynamic else str(sizes[axis]) for axis in layout)
+    axis, channel = layout.index(along), layout.index("c")
+    pads = [0] * 10
+    pads[axis] = 1
+    zero = f"early = Pad(a_most, [{pads}]) late = Pad(b_most, [{[0] * 5 + pads[:5]}])"
+    edge = f"early = Concat<axis = {axis}>(a_first, a_most) late = Concat<axis = {axis}>(b_most, b_last)"
+    body = f"""
+        a = Slice(x, [[0]], [[2]], [[{channel}]]) b = Slice(x, [[2]], [[3]], [[{channel}]])
+        rest = Slice(x, [[3]], [[9]], [[{channel}]])
+        a_most = Slice(a, [[0]], [[-1]], [[{axis}]]) a_first = Slice(a, [[0]], [[1]], [[{axis}]])
+        b_most = Slice(b, [[1]], [[9223372036854775807]], [[{axis}]])
+        b_last = Slice(b, [[-1]], [[9223372036854775807]], [[{axis}]])
+        {zero if border == "zero" else edge}
+        y = Concat<axis = {channel}>(early, late, rest)"""
+    weights: dict[str, np.ndarray] = {}
+    for text in re.findall(r"\[\[.*?\]\]", body):
+        weights.setdefault(f"i{len(weights)}", np.array(json.loads(text)[0], np.int64))
+        body = body.replace(text, f"i{len(weights) - 1}")
+    return make(f"(float[{shape}] x) => (float[{shape}] y)", body, weights, opset=17)
+
+
+@pytest.mark.parametrize("border", ["zero", "edge"])
+@pytest.mark.parametrize(
+    ("layout", "along", "dynamic"),
+    [
+        ("ntchw", "t", "nt"), ("nthwc", "t", "nt"), ("ncthw", "t", "nt"), ("ncthw", "t", "t"),
+        ("ntchw", "h", "n"), ("ntchw", "w", "t"), ("nthwc", "h", ""), ("nthwc", "w", "n"),
+    ],
+)  # fmt: skip
+def test_a_clip_is_seen_as_a_feature_map(layout: str, along: str, dynamic: str, border: str) -> None:
+    model = clip(layout, along, border, dynamic)
+    result, report = fused(model)
+    assert Counter(node.op_type for node in result.graph.node) == {"Reshape": 2, "SpatialShift": 1}
+    told = {a.name: onnx.helper.get_attribute_value(a) for a in result.graph.node[1].attribute}
+    assert told.get("border", 0) == (Border.ZERO if border == "zero" else Border.REPLICATE)
+    assert not any("SpatialShift" in refusal.reason for refusal in report.refusals)
+    for sizes in [
+        {"n": 2, "t": 3, "h": 2},
+        {"n": 1, "t": 1, "h": 1},
+        {"n": 3, "t": 2, "h": 5},
+        {"n": 0, "t": 4, "h": 2},
+    ]:
+        given = feeds(model, {axis: size for axis, size in sizes.items() if axis in dynamic})
+        assert_same_bits(session(model).run(None, given), session(result).run(None, given))
+
+
+@pytest.mark.parametrize(
+    ("layout", "along", "dynamic", "reason"),
+    [
+        ("ntchw", "t", "tw", "sizes of a picture are not known"),
+        ("ncthw", "t", "hw", "several sizes are not known"),
+        ("ncthw", "t", "nh", "several sizes are not known"),
+        ("nthwc", "t", "nth", "several sizes are not known"),
+        ("ntchw", "h", "nt", "several sizes are not known"),
+        ("tnchw", "t", "", "other samples or channels"),
+    ],
+)
+def test_a_clip_that_is_no_feature_map_says_why(layout: str, along: str, dynamic: str, reason: str) -> None:
+    result, report = fused(clip(layout, along, "zero", dynamic))
+    assert "SpatialShift" not in {node.op_type for node in result.graph.node}
+    assert any(f"no SpatialShift: {reason}" in r.reason or reason in r.reason for r in report.refusals)
+
+
+class TemporalShift(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        """Moves an eighth of the channels of ``NT x 8 x H x W`` by one picture of four each way, zeros arriving."""
+        nt, c, h, w = x.shape
+        x = x.view(nt // 4, 4, c, h, w)
+        moved = torch.zeros_like(x)
+        moved[:, :-1, :1] = x[:, 1:, :1]
+        moved[:, 1:, 1:2] = x[:, :-1, 1:2]
+        moved[:, :, 2:] = x[:, :, 2:]
+        return moved.view(nt, c, h, w) * 2.0
+
+
+def test_a_temporal_shift_module(tmp_path: Path) -> None:
+    plain, plugin = exported(TemporalShift(), "x:nt=4..8..16/4,8,3,5", tmp_path)
+    assert [node.op_type for node in plugin.graph.node].count("SpatialShift") == 1
+    assert not {"Concat", "Slice", "Pad"} & {node.op_type for node in plugin.graph.node}
+    given = {"x": np.random.default_rng(0).standard_normal((12, 8, 3, 5)).astype(np.float32)}
+    assert_same_bits(session(plain).run(None, given), session(plugin).run(None, given))
 
 
 def test_without_the_passes_nothing_is_a_plugin() -> None:

@@ -6,7 +6,9 @@ outside and the box is zero (zero) or reads the position itself (keep). The boxe
 whose boxes agree is that shift, and not only for the sizes at hand: every comparison follows from the declared ranges.
 
 Requires: a tiling of rank 4 in the order of axes of its source, with the source's shape, and channels cut at known
-positions. Refuses (raises `NotAShiftError` with the reason) any other.
+positions; or one of rank 5, such as a clip of pictures, that is one of rank 4 with axes merged (`VIEWS`): a shift in
+time of ``N x T x C x H x W`` is one of the rows of ``N x T x 1 x CHW``. Refuses (raises `NotAShiftError` with the
+reason) any other.
 Source: ``ops.spatial_shift`` defines what a shift reads.
 """
 
@@ -14,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise, product
+from operator import mul
 
 import onnx_ir as ir
 
@@ -22,9 +26,51 @@ from s2deploy.errors import RewriteError
 from s2deploy.ops import Border, Configuration, Shift
 from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.contents import Axis, Content, Read, Scalar, Shape
+from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.regions import Tiling
 
 _MOST_BOXES = 1024
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor seen as a feature map of rank 4.
+
+    Attributes:
+        axes: The consecutive axes of the tensor that each of the four is; none for one of size 1.
+        channel: The axis of the tensor whose groups are shifted.
+        spatial: The axes that they are shifted along: rows, and columns where these are shifted as well.
+        channels_last: Whether the channels are the last of the four axes, and not the second.
+    """
+
+    axes: tuple[tuple[int, ...], ...]
+    channel: int
+    spatial: tuple[int, ...]
+    channels_last: bool
+
+    def shape(self, shape: Shape) -> Shape:
+        """Returns the four sizes of a tensor of the given shape."""
+        return tuple(reduce(mul, (shape[axis] for axis in merged), 1) for merged in self.axes)
+
+    def unit(self, shape: Shape) -> Coord:
+        """Returns how many channels of the feature map one of the tensor is."""
+        behind = [axis for axis in self.axes[3 if self.channels_last else 1] if axis > self.channel]
+        return reduce(mul, (shape[axis] for axis in behind), 1)
+
+
+_PLAIN = ((0,), (1,), (2,), (3,))
+_CLIPS = ((0, 1), (2,), (3,), (4,))
+VIEWS = {
+    4: (View(_PLAIN, 1, (2, 3), False), View(_PLAIN, 3, (1, 2), True)),
+    5: (
+        View(((0,), (1,), (), (2, 3, 4)), 2, (1,), True),  # N T C H W, in time
+        View(((0,), (1,), (2, 3), (4,)), 4, (1,), True),  # N T H W C, in time
+        View(((0,), (1,), (2,), (3, 4)), 1, (2,), False),  # N C T H W, in time
+        View(_CLIPS, 2, (3, 4), False),  # N T C H W, in space
+        View(_CLIPS, 4, (2, 3), True),  # N T H W C, in space
+    ),
+}
+"""The feature maps that tensors of a rank may be, the first one that is a shift counts."""
 _BORDERS = (Border.REPLICATE, Border.ZERO, Border.KEEP)
 
 
@@ -39,10 +85,12 @@ class ShiftFound:
     Attributes:
         source: What is shifted.
         configuration: How; `branches` is 1.
+        view: What feature map it is seen as.
     """
 
     source: ir.Value
     configuration: Configuration
+    view: View
 
 
 @dataclass(frozen=True)
@@ -58,7 +106,7 @@ def shift_of(tiling: Tiling, bounds: Bounds, zero: Scalar) -> ShiftFound:
     """Returns the shift that a tiling is.
 
     Args:
-        tiling: The tiling, of rank 4.
+        tiling: The tiling, of a rank in `VIEWS`.
         bounds: What is known of the sizes.
         zero: The content that is 0.0 of the tensor's type.
 
@@ -76,38 +124,41 @@ def shift_of(tiling: Tiling, bounds: Bounds, zero: Scalar) -> ShiftFound:
     if any(isinstance(box.content, Read) and len(box.content.axes) != tiling.rank for box in boxes):
         raise NotAShiftError(f"{source.name} has another number of axes")
     reasons = []
-    for channels_last in (False, True):
+    for view in VIEWS[tiling.rank]:
         try:
-            return ShiftFound(source, _configuration(tiling.shape, boxes, bounds, zero, channels_last))
+            return ShiftFound(source, _configuration(tiling.shape, boxes, bounds, zero, view), view)
         except NotAShiftError as error:
             reasons.append(str(error))
         except RewriteError as error:
             raise NotAShiftError(error.message) from error
+    if len(reasons) > 2:
+        raise NotAShiftError(f"in time or space: {', or '.join(dict.fromkeys(reasons))}")
     raise NotAShiftError(reasons[0] if reasons[0] == reasons[1] else f"{reasons[0]}; with channels last, {reasons[1]}")
 
 
-def _configuration(
-    shape: Shape, boxes: Sequence[_Box], bounds: Bounds, zero: Scalar, channels_last: bool
-) -> Configuration:
+def _configuration(shape: Shape, boxes: Sequence[_Box], bounds: Bounds, zero: Scalar, view: View) -> Configuration:
     """Returns the groups of channels and their offsets, the same border for all."""
-    channel, rows, columns = (3, 1, 2) if channels_last else (1, 2, 3)
+    channel, unit = view.channel, view.unit(shape)
+    if not isinstance(unit, int):
+        raise NotAShiftError("the sizes of a picture are not known")
     cuts = {position for box in boxes for position in (box.origin[channel], box.origin[channel] + box.shape[channel])}
     if not all(isinstance(position, int) for position in cuts):
         raise NotAShiftError("the channels are cut where their number decides")
     for box in boxes:
         if isinstance(box.content, Read):
-            for axis in (0, channel):
-                if not _reads_at(box, axis, 0):
+            for axis in range(len(shape)):
+                if axis not in view.spatial and not _reads_at(box, axis, 0):
                     raise NotAShiftError("other samples or channels are read than those that are written")
     groups = []
     for begin, end in pairwise(sorted(int(str(position)) for position in cuts)):
         inside = [box for box in boxes if box.origin[channel] <= begin < box.origin[channel] + box.shape[channel]]  # type: ignore[operator]  # all are ints
-        groups.append((begin, end, _options(inside, shape, bounds, zero, (rows, columns))))
+        groups.append((begin, end, _options(inside, shape, bounds, zero, view.spatial)))
     for border in _BORDERS:
         if all(border in options for _, _, options in groups):
             shifts: list[Shift] = []
             for begin, end, options in groups:
-                dy, dx = options[border]
+                dy, dx = (*options[border], 0)[:2]
+                begin, end = begin * unit, end * unit
                 last = shifts[-1] if shifts else None
                 if last is not None and (last.end, last.dy, last.dx) == (begin, dy, dx):
                     shifts[-1] = Shift(last.begin, end, dy, dx)
@@ -115,17 +166,17 @@ def _configuration(
                     shifts.append(Shift(begin, end, dy, dx))
             if not shifts:
                 raise NotAShiftError("nothing is shifted")
-            return Configuration(tuple(shifts), channels_last, border)
+            return Configuration(tuple(shifts), view.channels_last, border)
     raise NotAShiftError("a group of channels is not shifted as a whole, or the borders differ")
 
 
 def _options(
-    boxes: Sequence[_Box], shape: Shape, bounds: Bounds, zero: Scalar, spatial: tuple[int, int]
-) -> dict[Border, tuple[int, int]]:
+    boxes: Sequence[_Box], shape: Shape, bounds: Bounds, zero: Scalar, spatial: tuple[int, ...]
+) -> dict[Border, tuple[int, ...]]:
     """Returns the offset for each border with which all boxes of a group agree."""
     offsets = [sorted(set(_offsets(boxes, axis)), key=lambda d: (abs(d), d)) for axis in spatial]
-    found: dict[Border, tuple[int, int]] = {}
-    for offset in sorted(product(offsets[0], offsets[1]), key=lambda d: abs(d[0]) + abs(d[1])):
+    found: dict[Border, tuple[int, ...]] = {}
+    for offset in sorted(product(*offsets), key=lambda d: sum(map(abs, d))):
         for border in _BORDERS:
             if border not in found and all(_agrees(box, shape, bounds, zero, spatial, offset, border) for box in boxes):
                 found[border] = offset
@@ -146,8 +197,8 @@ def _agrees(
     shape: Shape,
     bounds: Bounds,
     zero: Scalar,
-    spatial: tuple[int, int],
-    offset: tuple[int, int],
+    spatial: tuple[int, ...],
+    offset: tuple[int, ...],
     border: Border,
 ) -> bool:
     """Whether a box is what the shift reads there."""
