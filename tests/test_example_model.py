@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+import s2deploy
 from s2deploy.exporter import capture, to_onnx
 from s2deploy.feeds import interesting_sizes, random_feed
 from s2deploy.overlap import reference
@@ -69,6 +71,30 @@ def test_activations_are_sane(example: ModuleType) -> None:
     logits = reference(model, [torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))])
     assert all(0.1 < spread < 10 for spread in [*spreads, float(logits.std())])
     assert len(spreads) == 2
+
+
+def test_every_block_is_two_operators_of_the_plugins(example: ModuleType, tmp_path: Path) -> None:
+    model = example.s2mlpv2_tiny().eval()
+    runs, graphs = [], []
+    for plugin in (False, True):
+        path = tmp_path / f"{plugin}.onnx"
+        s2deploy.export(model, path, inputs=["images:2,3,56,42"], plugin=plugin, validate=False)
+        graphs.append(Counter(node.op_type for node in ir.load(path).graph))
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        images = torch.randn(2, 3, 56, 42, generator=torch.Generator().manual_seed(0)).numpy()
+        runs.append(session.run(None, {"images": images})[0])
+    assert abs(runs[0] - runs[1]).max() <= 1e-5 * abs(runs[0]).max()
+    assert (graphs[1]["ShiftSum"], graphs[1]["ShiftSumPool"]) == (2, 2)
+    assert not {"Slice", "Concat", "Pad"} & set(graphs[1])
+    assert {"Slice", "Concat", "Pad"} & set(graphs[0])
+
+
+def test_the_attention_is_at_most_16_nodes(example: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    torch.manual_seed(0)
+    attention = example.S2Attention(16).eval()
+    s2deploy.export(attention, path, inputs=["x:2,5,6,16"], plugin=True, validate=False)
+    assert sum(node.op_type != "Constant" for node in ir.load(path).graph) <= 16
 
 
 def test_the_tiny_model_exports_for_every_legal_size(example: ModuleType) -> None:
