@@ -8,51 +8,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from channel_graphs import DOWN, LEFT, RIGHT, UP, Graph, assert_close
 from onnx_ir.passes import common
-from rewriting import feeds, op_types, session
+from rewriting import op_types
 
 from s2deploy.rewrite.channel_order import order_channels
 from s2deploy.rewrite.refusals import Refusal
-
-TOLERANCE = 2e-6
-DOWN, UP, RIGHT, LEFT = (1, 0, -1, 0), (-1, 0, 1, 0), (0, 1, 0, -1), (0, -1, 0, 1)
-
-
-class Graph:
-    """Nodes by and by, with constants written in place."""
-
-    def __init__(self, channels: int) -> None:
-        self.channels = channels
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.rng = np.random.default_rng(0)
-
-    def add(self, op_type: str, *inputs: str | np.ndarray, name: str = "", **attributes: object) -> str:
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        output = name or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, names, [output], name=f"n{len(self.nodes)}", **attributes))
-        return output
-
-    def conv(self, data: str, inputs: int, outputs: int, name: str = "") -> str:
-        weights = self.rng.standard_normal((outputs, inputs, 1, 1)).astype(np.float32) / inputs
-        return self.add("Conv", data, weights, self.rng.standard_normal(outputs).astype(np.float32), name=name)
-
-    def shift(self, data: str, start: int, size: int, total: int, to: Sequence[int]) -> str:
-        top, left, bottom, right = to
-        pads = [0, -start, top, left, 0, start + size - total, bottom, right]
-        return self.add("Pad", data, np.array(pads, np.int64), mode="edge")
-
-    def model(self, shape: Sequence[int | str], *outputs: str) -> onnx.ModelProto:
-        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-        given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        graph = helper.make_graph(self.nodes, "g", inputs, given, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-
-    def _constant(self, array: np.ndarray) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
 
 
 def crossed(graph: Graph, data: str, group: int, *, weighted: bool = False) -> str:
@@ -85,14 +46,6 @@ def ordered(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Refusal]]:
     result = ir.to_proto(graph)
     onnx.checker.check_model(result)
     return result, refusals
-
-
-def assert_close(model: onnx.ModelProto, result: onnx.ModelProto, **sizes: int) -> None:
-    given = feeds(model, sizes)
-    given = {name: np.nan_to_num(array, posinf=2, neginf=-2) for name, array in given.items()}
-    for old, new in zip(session(model).run(None, given), session(result).run(None, given), strict=True):
-        assert old.shape == new.shape
-        np.testing.assert_allclose(new, old, rtol=0, atol=TOLERANCE * (abs(old).max() if old.size else 1))
 
 
 @pytest.mark.parametrize("group", [1, 2, 3])

@@ -80,10 +80,12 @@ class Reader:
 
     Attributes:
         facts: Shapes of the values.
+        is_shared: Whether values that others read as well are seen through.
         nodes: The nodes that were seen through.
     """
 
     facts: Interpretation
+    is_shared: bool = False
     nodes: set[ir.Node] = field(default_factory=set)
     _numbers: dict[ir.Value, int] = field(default_factory=dict)
 
@@ -100,7 +102,8 @@ class Reader:
         """
         size = self._channels(value, axis)
         node = value.producer()
-        is_seen_through = depth < _DEEPEST and len(value.uses()) == 1 and not value.is_graph_output()
+        is_alone = len(value.uses()) == 1 and not value.is_graph_output()
+        is_seen_through = depth < _DEEPEST and (is_alone or self.is_shared)
         found = self._through(node, value, axis, depth + 1) if node is not None and is_seen_through else None
         if node is None or found is None:
             return [(size, self._leaf(value, axis, 0, size))]

@@ -17,11 +17,13 @@ from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.fused_gelu import fuse_gelu
 from s2deploy.rewrite.fused_normalization import fuse_normalization
 from s2deploy.rewrite.layout import choose_layouts
+from s2deploy.rewrite.linear_parts import split_maps
 from s2deploy.rewrite.movement import Rewrite, compose_movement
 from s2deploy.rewrite.outputs import remove_identities
 from s2deploy.rewrite.plugin_functions import is_function_of_operator
 from s2deploy.rewrite.plugin_shifts import fuse_shifts
 from s2deploy.rewrite.plugin_sums import fuse_sums
+from s2deploy.rewrite.pooled_linear import pool_first
 from s2deploy.rewrite.reductions_stacked import unstack_reductions
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.reshape_targets import fix_reshape_targets
@@ -137,9 +139,21 @@ def layout(model: ir.Model, context: Context) -> None:
         report.refusals[:] = refusals
 
 
+def pool(model: ir.Model, context: Context) -> None:
+    """Sums what is mapped instead of what it is mapped to, where that is less; see `pooled_linear.py`."""
+    costs = COSTS[context.runtime]
+    _keep(model, context, pool_first(model.graph, context.ranges, context.sizes, costs, context.allow))
+
+
 def order(model: ir.Model, context: Context) -> None:
     """Puts channels side by side to which the same is done; see `channel_order.py`."""
     context.report.refusals += order_channels(model.graph, context.ranges, context.allow)
+
+
+def split(model: ir.Model, context: Context) -> None:
+    """Computes channels that are read apart apart; see `linear_parts.py`."""
+    costs = COSTS[context.runtime]
+    _keep(model, context, (split_maps(model.graph, context.ranges, context.sizes, costs, context.allow), ()))
 
 
 def fuse_weighted(model: ir.Model, context: Context) -> None:
@@ -174,11 +188,13 @@ def clean_up(model: ir.Model, context: Context) -> None:
 
 _UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
 _SIMPLIFY: tuple[Pass, ...] = (fuse, unstack, merge, fold, clean_up)
-_ARRANGE: tuple[Pass, ...] = (pad, layout, clean_up, order, clean_up)
+_ARRANGE: tuple[Pass, ...] = (pad, layout, clean_up, pool, order, split, clean_up)
 
 DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""
 PLUGIN_PASSES = (*_UNDERSTAND, fuse_weighted, clean_up, *_SIMPLIFY, fuse_shifted, clean_up, *_ARRANGE)
 """The same where plugins may compute parts: sums before they are taken apart, shifts before movement takes a form."""
-REORDERING = frozenset({fuse_weighted.__name__, fuse.__name__, unstack.__name__, layout.__name__, order.__name__})
+REORDERING = frozenset(
+    {fuse_weighted.__name__, fuse.__name__, unstack.__name__, layout.__name__, pool.__name__, order.__name__}
+)
 """Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""

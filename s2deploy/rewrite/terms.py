@@ -130,7 +130,17 @@ def permuted(of: Term, perm: Sequence[int]) -> Term:
 
 
 def part(of: Term, axis: int, index: int, sizes: Shape) -> Term:
-    """Returns one of the pieces of the given sizes along an axis."""
+    """Returns one of the pieces of the given sizes along an axis.
+
+    Pieces of size 1 of a view become pieces along the next axis that is longer, if there is one: that one holds the
+    channels, as a rule, and pieces of it can be told from other channels no more.
+    """
+    following = range(axis + 1, len(of.shape))
+    longer = next((other for other in following if of.shape[other] != 1), None)
+    if isinstance(of, View) and longer is not None and all(size == 1 for size in sizes):
+        size, shape = of.shape[longer], list(of.shape)
+        shape[axis], shape[longer] = 1, size * len(sizes)
+        return part(viewed(of, tuple(shape)), longer, index, (size,) * len(sizes))
     return Part(of, axis, index, sizes, (*of.shape[:axis], sizes[index], *of.shape[axis + 1 :]), of.dtype)
 
 
