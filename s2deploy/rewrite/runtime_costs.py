@@ -5,8 +5,8 @@ operators that run alone do not show it; it is by how much whole S2 blocks of 96
 `COUNTING` is not measured: an element that an operator writes costs one, whatever the operator, and no order of axes
 and no form of a product is faster than another, so what moves the least wins. That is right wherever memory limits, and
 as much as can be said of TensorRT without measuring it: it fuses arithmetic, picks kernels and formats by itself, and
-has to run what is left of Transposes, Slices and Concats. Starting one more small kernel takes a GPU of 200 GB/s, the
-slowest it supports, about as long as moving 100,000 elements, if that is 2 microseconds.
+has to run what is left of Transposes, Slices and Concats. Starting one more small kernel takes a GPU of 200 GB/s
+about as long as moving 100,000 elements, if that is 2 microseconds.
 """
 
 from __future__ import annotations
