@@ -4,11 +4,12 @@ Before: index_put(x, [None, mask], value), where torch's translation finds the m
         fails because of the axes in front of the mask
 After:  where(mask, value, x), the mask with axes of size 1 for the axes of x behind it
 
-Several values, one for each position that is true, are first brought to where they go: the k-th true position takes the
+Several values, one for each position that is true, are computed at all positions where the same mask has picked what
+they are computed from (see `picked`). Else they are first brought to where they go: the k-th true position takes the
 value that the number of true ones up to it, minus one, selects.
 
-Requires: one boolean index and no accumulation; two masks at once, whose positions pair up, are refused. Several values
-for a mask without axes in front stay an index
+Requires: one boolean index and no accumulation; two masks at once, whose positions pair up, are refused. Other
+    values for a mask without axes in front stay an index
 Preserves: values, shapes and names; the program stays executable
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
+from s2deploy.exporter.picked import everywhere
 from s2deploy.exporter.provenance import source_line
 
 if TYPE_CHECKING:
@@ -50,11 +52,12 @@ def choose_by_masks(graph_module: torch.fx.GraphModule) -> None:
         behind = tensor.meta["val"].dim() - dim - mask.meta["val"].dim()
         # The axis of the values along which the positions are counted; without it they are the same at all.
         axis = value.meta["val"].dim() - 1 - behind
-        if axis >= 0 and dim == 0:
-            continue
         with graph_module.graph.inserting_before(node):
+            picked = None if axis < 0 else everywhere(node, indices, value)
+            if axis >= 0 and picked is None and dim == 0:
+                continue
             if axis >= 0:
-                value = _brought(node, mask, value, axis)
+                value = picked or _brought(node, mask, value, axis)
             for _ in range(behind):
                 mask = _call(node, aten.unsqueeze.default, mask, -1)
         node.target, node.args = aten.where.self, (mask, value, tensor)
