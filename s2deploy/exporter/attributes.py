@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
+from s2deploy.variables import Variables
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def attributes_kept(module: torch.nn.Module) -> Iterator[None]:
-    """Puts every attribute of a module back afterwards; what torch.export leaves in new ones has no data."""
+    """Puts every attribute of a module back afterwards, and the variables of the Python modules that its code is in.
+
+    What torch.export leaves in new ones has no data.
+    """
+    variables = Variables(module.modules())
     containers: list[tuple[Any, Any]] = []
     for part in module.modules():
         containers.append((part.__dict__, dict(part.__dict__)))
@@ -27,6 +32,7 @@ def attributes_kept(module: torch.nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        variables.restore()
         for container, before in containers:
             container.clear()
             if isinstance(container, list):

@@ -1,4 +1,4 @@
-"""Running a module without a trace: its buffers and attributes are as before afterwards."""
+"""Running a module without a trace: its buffers, its attributes and the variables of its code are as before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
+
+from s2deploy.variables import Variables
 
 _CONTAINERS = (dict, OrderedDict, list)
 
@@ -23,6 +25,7 @@ class Snapshot:
         self._containers: list[tuple[Any, Any]] = []
         self._protected: dict[int, torch.UntypedStorage] = {}
         self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._variables = Variables(module.modules())
         for part in module.modules():
             self._note(part.__dict__, depth=1)
 
@@ -37,7 +40,8 @@ class Snapshot:
             self._save(pointer)
 
     def restore(self) -> None:
-        """Puts every attribute and all saved memory back."""
+        """Puts every attribute and variable and all saved memory back."""
+        self._variables.restore()
         for container, before in self._containers:
             container.clear()
             if isinstance(container, list):
