@@ -1,5 +1,8 @@
 """Writes into views that torch's decomposition mistreats: repaired, or refused."""
 
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 from test_exporter_translate import All, compare, operators, translate
@@ -94,3 +97,24 @@ def test_what_is_read_and_written_through_the_data_attribute_is_captured() -> No
         expected = x.clone()
         expected[:, :, :2] = torch.cat([x[:, 1:, :2], torch.zeros(shape[0], 1, 2)], 1)
         torch.testing.assert_close(program(x), expected, rtol=0, atol=0)
+
+
+def squeezed(x):
+    return x[:, :1, :1].squeeze().argmax(-1), x.squeeze(), x[:, :, :1].squeeze((0, 2)), x[..., 0].squeeze(0)
+
+
+def test_squeeze_leaves_dynamic_axes_where_they_are() -> None:
+    module = All(lambda x: squeezed(x)[0])
+    model, _ = translate(module, ("x:n=1..3..5,4,5,6",))
+    proto = ir.to_proto(model)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for count in (1, 2, 5):
+        (result,) = session.run(None, {"x": np.ones((count, 4, 5, 6), np.float32)})
+        assert result.shape == (count,)
+
+
+def test_squeeze_takes_what_is_of_size_one() -> None:
+    module = All(lambda x: squeezed(x)[1], lambda x: squeezed(x)[2], lambda x: squeezed(x)[3])
+    for texts in (("x:1,n=2..3..5,6",), ("x:1,1,1",), ("x:3,4,5",)):
+        model, specs = translate(module, texts)
+        compare(module, model, specs)

@@ -8,10 +8,11 @@ Concat here, which later stages can see through:
     select_scatter(x, src, i)     the same, for a slice of size 1
     roll(x, shift)                Concat of two slices, the shift modulo the size
     copy(x, src)                  src, cast to the dtype of x and expanded to its shape
-    squeeze(x, dim)               x where the axis is not of size 1
+    squeeze(x, dims)              x without those of the axes that are of size 1 as captured
     where(c, x, y)                Or(And(c, x), And(Not(c), y)) for booleans
     masked_fill(x, c, value)      where(c, value, x)
     remainder(x, n)               Mod, for floats x - Floor(x / n) * n
+    sort(x), stable               TopK of all, which puts the first of equal elements first
     relu(x)                       Max(x, 0) for int64, which onnxruntime's Relu does not take
 
 Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
@@ -19,7 +20,7 @@ Source: aten's schemas; ONNX Slice-13, Concat-13, Expand-13, Cast-13.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s2deploy.exporter.slices import END
@@ -36,11 +37,14 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.select_scatter.default: select_scatter,
         aten.roll.default: roll,
         aten.copy.default: copy,
-        aten.squeeze.dim: squeeze_dim,
+        aten.squeeze.default: squeeze,
+        aten.squeeze.dim: squeeze,
+        aten.squeeze.dims: squeeze,
         aten.where.self: where,
         aten.masked_fill.Scalar: masked_fill,
         aten.masked_fill.Tensor: masked_fill,
         aten.remainder.Scalar: remainder,
+        aten.sort.stable: sort_stable,
         aten.relu.default: relu,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
@@ -118,10 +122,16 @@ def copy(self: Any, src: Any, non_blocking: bool = False) -> Any:
     return op.Identity(src)
 
 
-def squeeze_dim(self: Any, dim: int) -> Any:
-    """Translates ``aten.squeeze.dim``, which leaves an axis of another size alone where ONNX refuses."""
+def squeeze(self: Any, dim: int | Sequence[int] | None = None) -> Any:
+    """Translates ``aten.squeeze``, which leaves axes of another size alone where ONNX refuses.
+
+    A dynamic axis stays where a run gives it the size 1, so that the rank is the captured one.
+    """
     op = _opset()
-    return op.Squeeze(self, [dim]) if len(self.shape) and self.shape[dim] == 1 else op.Identity(self)
+    rank = len(self.shape)
+    dims = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
+    axes = [axis for axis in dims if rank and self.shape[axis] == 1]
+    return op.Squeeze(self, axes) if axes else op.Identity(self)
 
 
 def same_elements(self: Any, strides: Any = None) -> Any:
@@ -155,6 +165,13 @@ def remainder(self: Any, other: Any) -> Any:
     if not self.dtype.is_floating_point():
         return op.Mod(self, other)
     return op.Sub(self, op.Mul(op.Floor(op.Div(self, other)), other))
+
+
+def sort_stable(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """Translates ``aten.sort.stable`` to its values and indices."""
+    op = _opset()
+    axis = dim % len(self.shape)
+    return op.TopK(self, op.Shape(self, start=axis, end=axis + 1), axis=axis, largest=int(descending), sorted=1)
 
 
 def relu(self: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from s2deploy.environment import quiet
 from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
+from s2deploy.exporter.booleans import count_booleans
 from s2deploy.exporter.clamps import make_bounds_floats
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.masks import choose_by_masks
@@ -121,6 +122,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             unroll(result.graph_module)
             split_by_slices(result.graph_module)
             make_bounds_floats(result.graph_module)
+            count_booleans(result.graph_module)
             gather_by_one_index(result.graph_module)
             choose_by_masks(result.graph_module)
             make_bounds_constant(result.graph_module)
