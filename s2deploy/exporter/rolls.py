@@ -1,7 +1,7 @@
 """Rolls of a decomposed program as two slices and a concatenation.
 
 Before: roll(x, shift, dim)
-After:  cat(x[-shift:], x[:-shift]) along dim
+After:  cat(x[-shift:], x[:-shift]) along dim; nothing for a shift by 0
 
 Requires: the shift is an integer no larger than the dimension for every size in range, or an expression of sizes of
     known sign; otherwise the roll stays, and torch's translation takes the shift modulo the size at run time
@@ -36,11 +36,15 @@ def unroll(graph_module: torch.fx.GraphModule) -> None:
             continue
         with graph_module.graph.inserting_before(node):
             for shift, dim, point in list(zip(shifts, dims, points, strict=True)):
+                if isinstance(point, int) and point == 0:
+                    continue
                 if not isinstance(point, int):
                     point = _call(node, operator.neg, (shift,))
                 behind = _call(node, aten.slice.Tensor, (tensor, dim, point, END, 1))
                 front = _call(node, aten.slice.Tensor, (tensor, dim, 0, point, 1))
                 tensor = _call(node, aten.cat.default, ([behind, front], dim))
+            if tensor is node.args[0]:
+                tensor = _call(node, aten.clone.default, (tensor,))
         # The node itself becomes the last concatenation: a program knows its outputs by name.
         node.target, node.args, node.kwargs = tensor.target, tensor.args, {}
         graph_module.graph.erase_node(tensor)
@@ -51,10 +55,10 @@ def _turning_point(tensor: Node, shift: Any, dim: int) -> Any:
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
     size = tensor.meta["val"].shape[dim]
-    if isinstance(shift, int) and isinstance(size, int):
-        return -shift % size if size else 0
+    if isinstance(shift, int) and (shift == 0 or isinstance(size, int)):
+        return -shift % size if shift and size else 0
     if isinstance(shift, int):
-        return -shift if shift and statically_known_true(size >= abs(shift)) else None
+        return -shift if statically_known_true(size >= abs(shift)) else None
     value = shift.meta["val"]
     return -value if statically_known_true(value >= 1) and statically_known_true(value <= size) else None
 
