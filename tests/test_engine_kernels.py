@@ -106,6 +106,23 @@ def test_operators_compute_in_16_bits_and_the_pooled_sum_comes_out_in_float32(pr
     assert typed.remarks == ()
 
 
+@pytest.mark.parametrize("fp16_io", [False, True])
+def test_a_pooled_sum_may_be_an_output(fp16_io: bool) -> None:
+    model = attention()
+    (pool,) = (node for node in model.graph if node.op_type == "ShiftSumPool")
+    model.graph.outputs.append(pool.outputs[0])
+    names = [value.name for value in model.graph.outputs]
+    given = options(Precision.FP16, fp16_io=fp16_io).typing
+    typed = typed_for(model, family_of(Target.TENSORRT, "10.16"), given, kernels=True)
+    assert [value.name for value in typed.model.graph.outputs] == names
+    outside = ir.DataType.FLOAT16 if fp16_io else ir.DataType.FLOAT
+    assert [value.dtype for value in typed.model.graph.outputs] == [outside, outside]
+    (pool,) = (node for node in typed.model.graph if node.op_type == "ShiftSumPool")
+    assert pool.outputs[0].dtype == ir.DataType.FLOAT
+    assert typed.cost is not None
+    assert typed.cost.outputs[1].cosine > 0.999
+
+
 def test_what_a_precision_costs_is_that_of_the_functions() -> None:
     given = options(Precision.FP16).typing
     family = family_of(Target.TENSORRT, "10.16")

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from s2deploy import ops
+from s2deploy.engine.kernels import KernelLibrary, is_kernel_library, read_library
+
 PLUGINS = Path(__file__).parents[1] / "plugins"
 CAPABILITIES = "75-real;80-real;86-real;89-real;90-real;100-real;120-real"
 HEADERS = {major: f"TENSORRT_{major}_INCLUDE" for major in (8, 10, 11)}
@@ -85,8 +88,11 @@ def test_plugins_of_every_tensorrt(major: int, tmp_path: Path) -> None:
     output = run("ctest", "--test-dir", tmp_path, "--output-on-failure")
     assert f"{test} " in output
     assert "100% tests passed" in output
+    library = tmp_path / "libs2deploy_plugins.so"
+    assert is_kernel_library(library)
+    assert read_library(library) == KernelLibrary(library, ops.VERSION, major)
     if major >= 10 and importlib.util.find_spec("tensorrt_rtx"):
-        listed = run(sys.executable, "-c", IN_REGISTRY, tmp_path / "libs2deploy_plugins.so").splitlines()
+        listed = run(sys.executable, "-c", IN_REGISTRY, library).splitlines()
         assert sorted(listed) == [
             "ShiftSum 1 groups channels_last branches",
             "ShiftSumPool 1 groups channels_last branches",

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--without-cuda-libraries", action="store_true", help="neither cuBLAS nor cuDNN is installed")
     asked = parser.parse_args()
     if asked.without_cuda_libraries:
-        _build_with_plain_tactics()
+        build_with_plain_tactics()
     rows = []
     with tempfile.TemporaryDirectory() as plans:
         for case in read(asked.folder):
@@ -161,7 +161,8 @@ def versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _build_with_plain_tactics() -> None:
+def build_with_plain_tactics() -> None:
+    """Has plans built from now on use neither cuBLAS nor cuDNN."""
     start = child_process.start
 
     def plainly(module: str, *arguments: Any, **options: Any) -> Any:
