@@ -17,8 +17,9 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from latency_workloads import BLOCKS, DYNAMIC, DYNAMO, FLOORS, OURS, SCRIPT, SLIM, Workload
+from latency_workloads import BLOCKS, DYNAMIC, DYNAMO, FLOORS, OURS, PORTABLE, RUNTIMES, SCRIPT, SLIM, Workload
 
 import s2deploy
 from s2deploy.errors import S2DeployError
@@ -39,18 +40,19 @@ def exported(workload: Workload, folder: Path) -> tuple[dict[str, Path], dict[st
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    for label, size in ((OURS, workload.fixed), (DYNAMIC, workload.dynamic)):
+    for label, size in ((OURS, workload.fixed), (DYNAMIC, workload.dynamic), (PORTABLE, workload.fixed)):
         if not size:
             continue
         target, stamp = (folder / f"{_stem(label)}{suffix}" for suffix in (".onnx", ".json"))
         wanted = {"digest": sha256_of_sources(), "size": size}
+        options: dict[str, Any] = {"kwargs": workload.kwargs, "target_runtime": RUNTIMES[label]}
         if _is_there(target, stamp, wanted):
             files[label] = target
             continue
         stamp.unlink(missing_ok=True)
         try:
             # not proven here: the benchmark compares all outputs, and sees what is wrong
-            s2deploy.export(workload.source, target, inputs=[size], kwargs=workload.kwargs, validate=False)
+            s2deploy.export(workload.source, target, inputs=[size], validate=False, **options)
             stamp.write_text(json.dumps({"wanted": wanted}), encoding="utf-8")
             files[label] = target
         except S2DeployError as error:

@@ -106,7 +106,9 @@ WORKLOADS = (
 )
 QUICK = (_block(96, 14, 1),)
 
-OURS, DYNAMIC = "s2deploy", "s2deploy, dynamic"
+OURS, DYNAMIC, PORTABLE = "s2deploy", "s2deploy, dynamic", "s2deploy, portable"
+RUNTIMES = {OURS: "onnxruntime-cpu", DYNAMIC: "onnxruntime-cpu", PORTABLE: "portable"}
+"""What each of ours is exported for; onnxruntime on a CPU is what all of them are measured on."""
 EAGER, COMPILE = "torch eager", "torch compile"
 DYNAMO, SCRIPT = "torch.onnx dynamo", "torch.onnx TorchScript"
 SLIM = " + onnxslim"
