@@ -64,7 +64,8 @@ def readme_table(document: dict[str, Any]) -> list[str]:
         shown[0] = f"**{shown[0]}**"
         lines.append("| " + " | ".join([run["title"], *shown]) + " |")
     lines += ["", "dynamo and TorchScript are `torch.onnx.export`, the faster of the plain file and onnxslim's, on "]
-    lines[-1] += "onnxruntime like ours, which was exported with `--target-runtime onnxruntime-cpu`. Geometric means over the S2 blocks, and the range:"
+    lines[-1] += "onnxruntime like ours, which is exported with `--target-runtime onnxruntime-cpu`. Geometric means "
+    lines[-1] += "over the S2 blocks, and the range:"
     lines += ["", "| time as a multiple of s2deploy's | 1 thread | 2 threads |", "|---|---|---|"]
     one, two = means(document, 1), means(document, 2)
     for peer in one:

@@ -13,6 +13,7 @@ from channel_graphs import DOWN, LEFT, RIGHT, UP, Graph, assert_close
 from onnx_ir.passes import common
 from rewriting import op_types
 
+from s2deploy.rewrite import pooled_linear
 from s2deploy.rewrite.movement import Rewrite
 from s2deploy.rewrite.pooled_linear import pool_first
 from s2deploy.rewrite.refusals import Refusal
@@ -74,6 +75,13 @@ def pooled_map(
         sums.append(graph.add(sum_of, moved, np.array([2, 3], np.int64), keepdims=keepdims))
     graph.add("Sum", *sums, name="y")
     return graph.model(shape, "y")
+
+
+@pytest.fixture(autouse=True)
+def weights_of_any_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has tensors of a few elements pooled, too, unless a test is about what pays."""
+    if "pay" not in request.node.name:
+        monkeypatch.setattr(pooled_linear, "_WEIGHTS_SHARE", 0)
 
 
 def pooled(
@@ -206,6 +214,11 @@ def test_plain_pools_are_none_of_its_business() -> None:
     graph = Graph(CHANNELS)
     graph.add("ReduceSum", graph.shift("x", 0, CHANNELS, CHANNELS, DOWN), np.array([2, 3], np.int64), name="y")
     assert pooled(graph.model([1, CHANNELS, 3, 4], "y"))[1:] == ([], [])
+
+
+def test_it_does_not_pay_to_make_the_file_larger() -> None:
+    assert not pooled(pooled_map(SHIFTS, [64, CHANNELS, 4, 4]), COUNTING)[1]
+    assert pooled(pooled_map(SHIFTS, [64, CHANNELS, 32, 32]), COUNTING)[1]
 
 
 def test_it_has_to_pay() -> None:

@@ -6,8 +6,9 @@ After: ``Gemm(sums of x, W', n b)``. How often every position of x is counted fo
 a replicated border counts one border twice and leaves the other out. Each way of counting is a column of a matrix that
 x is multiplied by; where positions have no known number, it is a sum of all and of strips along the borders.
 Requires: constant W and b, float32 or float64, all axes but the batch and the channels summed, and some movement.
-Refuses, with the reason, other operators between the map and the sum, means of unknown numbers of positions, and
-matrices W' that take longer to read than the result of the map.
+Refuses, with the reason, other operators between the map and the sum, and means of unknown numbers of positions. Leaves
+sums as they are where W' would take longer to read than the result of the map, or make the file noticeably larger: it
+has at most an eighth as many elements as the result has for one sample.
 Preserves shape, dtype and names; sums in another order round differently.
 Source: ``sum_p (W x_p + b) = W (sum_p x_p) + n b``.
 """
@@ -46,6 +47,7 @@ _ADDS = frozenset({"Add", "Sum"})
 _MOVING = frozenset({"Concat", "Pad", "Slice"})
 _LEAST_RANK = 3
 _TYPES = frozenset({ir.DataType.DOUBLE, ir.DataType.FLOAT})
+_WEIGHTS_SHARE = 8
 _COLUMNS_AT_ONCE = 16
 """A matrix product takes as long for fewer columns."""
 
@@ -270,16 +272,18 @@ def _pays(
     facts: Interpretation, root: _Root, pooling: Pooling, sizes: Mapping[str, int], costs: Sequence[RuntimeCosts]
 ) -> bool:
     """Whether sums of what is mapped cost less than those of what it is mapped to, and nowhere much more."""
-    shape = [at(size, sizes) for size in facts.shape(pooling.data)]
+    shape = _sizes(facts, pooling.data, sizes)
     elements, weights = math.prod(shape), sum(weight.size for weight in pooling.weights)
     positions = math.prod(shape) // max(shape[0] * pooling.inputs, 1)
     is_first = pooling.axis == 1
+    summed = sum(math.prod(_sizes(facts, reduction.inputs[0], sizes)[1:]) for reduction in root.reductions)
+    if weights * _WEIGHTS_SHARE > summed:
+        return False
     ratios = []
     for own in costs:
         before = 0.0
         for reduction in root.reductions:
-            count = math.prod(at(size, sizes) for size in facts.shape(reduction.inputs[0]))
-            before += own.reduction(count, within=is_first)
+            before += own.reduction(math.prod(_sizes(facts, reduction.inputs[0], sizes)), within=is_first)
         after = own.node_ns + weights * own.summed_within_ns
         if isinstance(pooling.kinds[0], np.ndarray):
             kinds = max(len(pooling.kinds), _COLUMNS_AT_ONCE)
@@ -289,3 +293,7 @@ def _pays(
             after += own.reduction(elements, within=is_first) + pooling.small_nodes * own.small_ns
         ratios.append(after / before)
     return ratios[0] < 1 and all(ratio <= WORSE for ratio in ratios)
+
+
+def _sizes(facts: Interpretation, value: ir.Value | None, sizes: Mapping[str, int]) -> list[int]:
+    return [at(size, sizes) for size in facts.shape(value)]
