@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from rewriting import check, ints, op_types
+from rewriting import check, ints, op_types, rewritten
 from small_models import make
 
 from s2deploy.errors import RewriteError
@@ -224,3 +224,21 @@ def test_movement_that_moves_nothing_goes(movement: str) -> None:
     model = make("(float[N,3] x) => (float[N,3] y, float[N,3] z)", f"{movement} y = Neg(a) z = Abs(a)", constants)
     result, _ = check(model, {"N": 1}, {"N": 5})
     assert op_types(result) == {"Neg": 1, "Abs": 1}
+
+
+WITHOUT_PAD = [("int16", 20), ("uint16", 20), ("bool", 12), ("bfloat16", 20), ("string", 20)]
+
+
+@pytest.mark.parametrize(("kind", "opset"), [*WITHOUT_PAD, ("bool", 13), ("int8", 11), ("float16", 11)])
+@pytest.mark.parametrize("end", [6, 9])
+def test_a_border_of_zeros_is_joined_where_the_type_has_no_pad(kind: str, opset: int, end: int) -> None:
+    element = getattr(onnx.TensorProto, kind.upper())
+    zeros = onnx.helper.make_tensor("zeros", element, [9, 7], ([b""] if kind == "string" else [0]) * 63)
+    model = make(f"({kind}[{end - 1},3] u) => ({kind}[9,7] y)", "y = Identity(u)", opset=opset)
+    model.graph.initializer.append(zeros)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(grid(range(1, end), range(2, 5)), "cells"))
+    model.graph.node[0].CopyFrom(onnx.helper.make_node("ScatterND", ["zeros", "cells", "u"], ["y"]))
+    result, report = (rewritten if kind == "bfloat16" else check)(model)
+    assert report.scatters_after == 0
+    if kind != "string":  # text is never one number everywhere
+        assert bool(op_types(result)["Pad"]) is ((kind, opset) not in WITHOUT_PAD)

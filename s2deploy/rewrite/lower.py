@@ -35,6 +35,7 @@ from s2deploy.rewrite.expressions import (
 )
 from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.outputs import substitute
+from s2deploy.rewrite.pads import writable
 from s2deploy.rewrite.reshape_targets import short_target
 
 _END = (1 << 63) - 1
@@ -86,7 +87,7 @@ class Lowering:
         self._before = before
         source = before.metadata_props.get("s2deploy.source")
         self._metadata = {} if source is None else {"s2deploy.source": source}
-        return self._lower(expression, dtype)
+        return self._lower(writable(expression, dtype, self._opset), dtype)
 
     def substitute(self, old: ir.Value, new: ir.Value, before: ir.Node) -> None:
         """Makes every reader of `old` read `new`, those that expressions will add included; see `outputs.py`."""

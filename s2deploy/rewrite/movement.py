@@ -29,6 +29,7 @@ from s2deploy.rewrite.cost import expression_cost, node_cost
 from s2deploy.rewrite.expressions import Expression, Source, operator_of, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
+from s2deploy.rewrite.pads import writable
 from s2deploy.rewrite.refusals import NotMovementError, Refusal
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.rules import RULES, SCATTERS
@@ -204,7 +205,7 @@ class _Composition:
         for node in scatters:
             options: list[Expression] = []
             with suppress(NotMovementError, UndecidedError):
-                options.append(self._emitted(_local(node)))
+                options.append(self._emitted(_local(node), node.outputs[0].dtype))
             # A Gather moves element by element what a few slices move as blocks.
             if self._cases is None and (not options or len(list(walk(options[0], set()))) > _MANY_OPERATORS):
                 with suppress(NotMovementError, UndecidedError):
@@ -320,16 +321,16 @@ class _Composition:
         )
 
     def _expression(self, value: ir.Value) -> Expression:
-        return self._emitted(value_of(value))
+        return self._emitted(value_of(value), value.dtype)
 
-    def _emitted(self, original: Original) -> Expression:
-        """Returns the expression of a tensor, which must hold for sizes of 1 as well."""
+    def _emitted(self, original: Original, dtype: ir.DataType | None) -> Expression:
+        """Returns the expression of a tensor of a type, which must hold for sizes of 1 as well."""
         tensor = original(self._facts)
         assert tensor is not None
         found = written_form(self._facts, tensor)
         if self._cases is not None and not self._cases.hold(found, original):
             raise UndecidedError("it is not the same where a size is 1; declare ranges of 2 or more")
-        return found
+        return writable(found, dtype, self._facts.opset)
 
     def _cost_of_nodes(self, nodes: list[ir.Node]) -> float:
         known = {v: self._facts.known_shape(v) for node in nodes for v in node.outputs}
