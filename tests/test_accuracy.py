@@ -298,3 +298,12 @@ def test_identical_means_every_bit() -> None:
     assert judged(np.array([np.nan, 0.0]), np.array([np.nan, 0.0])).identical
     signed = judged(np.array([0.0, 1.0]), np.array([-0.0, 1.0]))
     assert (signed.passed, signed.identical) == (True, False)
+
+
+def test_outputs_are_as_coarse_as_the_arithmetic_before_them() -> None:
+    reference, candidate = np.array([0, 1], np.float32), np.array([3e-3, 1], np.float32)
+    for resolution, passed in ((0.0, False), (2.0**-10, True)):
+        result = judge_output(
+            "y", reference, candidate, Tolerance(), arithmetic=Arithmetic.REORDERED, resolution=resolution
+        )
+        assert result.passed == passed

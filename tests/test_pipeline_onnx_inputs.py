@@ -139,3 +139,12 @@ def test_an_input_without_a_rank_needs_a_spec() -> None:
 def test_an_input_that_cannot_be_fed_is_named() -> None:
     with pytest.raises(SourceError, match="cannot feed"):
         resolve_inputs(model_of(("x", [1], ir.DataType.STRING)), (), never)
+
+
+def test_sizes_that_were_only_validated_are_no_ranges() -> None:
+    model = model_of(("x", ["batch", "h"], ir.DataType.FLOAT))
+    given = parse_inputs(["x:batch=1..2..3,h=8..8..16/8:float32"])
+    inputs = resolve_inputs(model, given, never, open_dims=("h",))
+    assert inputs.specs == given
+    assert inputs.declared == {"batch": Dim("batch", 1, 2, 3)}
+    assert inputs.open_dims == ("h",)

@@ -63,6 +63,7 @@ def judge_output(
     tolerance: Tolerance,
     *,
     arithmetic: Arithmetic = Arithmetic.OTHER,
+    resolution: float = 0.0,
 ) -> OutputComparison:
     """Compares one output of the two sides.
 
@@ -72,6 +73,7 @@ def judge_output(
         candidate: The candidate's array; None where it has no such output.
         tolerance: What floating-point outputs may differ by; all others must be equal.
         arithmetic: How the arithmetic of the two sides is related.
+        resolution: Of the coarsest type they compute in, where that may be coarser than the output's.
     """
 
     def incomparable(reason: str) -> OutputComparison:
@@ -84,7 +86,9 @@ def judge_output(
     if reference.dtype.hasobject or candidate.dtype.hasobject:
         equal = bool(np.array_equal(reference, candidate))
         return OutputComparison(name, None, None, None, _EXACT, equal, None if equal else "values differ", equal)
-    applied = _applied(tolerance, arithmetic, _resolution(reference)) if _is_float(reference) else _EXACT
+    applied = _EXACT
+    if _is_float(reference):
+        applied = _applied(tolerance, arithmetic, max(_resolution(reference), resolution))
     largest = _largest_finite(reference)
     with np.errstate(all="ignore"):  # the difference of two huge float64 values may overflow: it is then Inf, and fails
         tally = _tally(reference, candidate, applied, largest)

@@ -93,6 +93,7 @@ def compare(
     tolerance: Tolerance | None = None,
     *,
     arithmetic: Arithmetic = Arithmetic.OTHER,
+    resolution: float = 0.0,
     on_feed: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Compares a side with the reference over all feeds.
@@ -103,6 +104,7 @@ def compare(
         candidate: The side that is judged.
         tolerance: When an output passes; `Tolerance()` unless given.
         arithmetic: How the arithmetic of the two sides is related.
+        resolution: Of the coarsest type they compute in, where that may be coarser than an output's.
         on_feed: Called with each feed's label before it runs.
 
     Raises:
@@ -113,7 +115,7 @@ def compare(
     def judge(recording: Recording) -> FeedComparison:
         if on_feed is not None:
             on_feed(recording.feed.label)
-        return _compare_feed(recording, candidate, tolerance, arithmetic)
+        return _compare_feed(recording, candidate, tolerance, arithmetic, resolution)
 
     results = tuple(map(judge, recordings))  # a loop would keep the outputs before until there are others
     if not results:
@@ -122,7 +124,7 @@ def compare(
 
 
 def _compare_feed(
-    recording: Recording, candidate: Side, tolerance: Tolerance, arithmetic: Arithmetic
+    recording: Recording, candidate: Side, tolerance: Tolerance, arithmetic: Arithmetic, resolution: float
 ) -> FeedComparison:
     from polygraphy.comparator import Comparator
     from polygraphy.logger import G_LOGGER
@@ -140,7 +142,10 @@ def _compare_feed(
         left, right = dict(expected.items()), dict(found.items())
         names = dict.fromkeys([*left, *right])
         outputs = tuple(
-            judge_output(name, left.get(name), right.get(name), tolerance, arithmetic=arithmetic) for name in names
+            judge_output(
+                name, left.get(name), right.get(name), tolerance, arithmetic=arithmetic, resolution=resolution
+            )
+            for name in names
         )
         # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,
         # which takes seconds and several times the memory of a large output.

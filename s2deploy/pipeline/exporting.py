@@ -15,6 +15,7 @@ from s2deploy.model import Loaded, Provenance
 from s2deploy.pipeline.arguments import AnyPath, load, read_paths, specs_of, tolerance_of, weight_bytes
 from s2deploy.pipeline.onnx_source import opset_of, prepare_onnx
 from s2deploy.pipeline.proof import Proof
+from s2deploy.pipeline.resolution import resolution_of, usual_tolerance
 from s2deploy.pipeline.source import Prepared
 from s2deploy.pipeline.withdrawing import Attempt
 from s2deploy.pipeline.writing import rewrite_and_write
@@ -64,7 +65,7 @@ def export(
         plugin: Whether shifts and weighted sums of shifted branches become operators of the s2deploy plugins, each with
             a function that any runtime of ONNX functions, such as onnxruntime, computes instead.
         validate: Whether to prove the file before it is written.
-        atol: See `Tolerance`.
+        atol: See `Tolerance`; four steps of the type where the model computes in 16 bits.
         rtol: See `Tolerance`.
         reporter: Told about every stage.
 
@@ -77,7 +78,7 @@ def export(
     """
     output = Path(output)
     reporter = reporter or Reporter()
-    tolerance = tolerance_of(atol, rtol)
+    tolerance_of(atol, rtol)
     runtime = _runtime_of(target_runtime)
     given = specs_of(inputs, value_ranges)
     feed = None if data is None else load_feed(Path(data))
@@ -90,12 +91,24 @@ def export(
     with scratch(output) as folder, Worker(folder) as worker:
         prepared = _prepare(loaded, given, value_ranges, feed, opset, worker, reporter)
         _check_weights(prepared, output)
+        resolution = resolution_of(prepared.model)
+        tolerance = tolerance_of(atol, rtol, usual_tolerance(resolution))
         if feed is not None:
             check_feed(feed, prepared.specs)
         proof = None
         if validate:
             worker.start()
-            proof = Proof(prepared.reference, worker, folder, prepared.specs, feed, tolerance, strict=True)
+            proof = Proof(
+                prepared.reference,
+                worker,
+                folder,
+                prepared.specs,
+                feed,
+                tolerance,
+                strict=True,
+                resolution=resolution,
+                open_dims=prepared.open_dims,
+            )
 
         def describe(attempt: Attempt) -> Metadata:
             return _metadata(prepared, loaded.provenance, attempt, tolerance, runtime)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -54,7 +54,11 @@ class OnnxInputs:
 
 
 def resolve_inputs(
-    model: ir.Model, given: Sequence[TensorSpec], runs: Runs, data: Mapping[str, Array] | None = None
+    model: ir.Model,
+    given: Sequence[TensorSpec],
+    runs: Runs,
+    data: Mapping[str, Array] | None = None,
+    open_dims: Collection[str] = (),
 ) -> OnnxInputs:
     """Settles the inputs and writes the user's sizes and names into the model.
 
@@ -63,6 +67,7 @@ def resolve_inputs(
         given: Specs of some or all inputs.
         runs: Tries the original model at sizes for dimensions without a range.
         data: The arrays it will be validated on, whose sizes are then those of dimensions without a range.
+        open_dims: Dimensions of the specs that were once validated in their range, which nobody declared.
 
     Raises:
         InputSpecError: A spec names no input or contradicts the file, or the file does not tell a rank.
@@ -80,13 +85,15 @@ def resolve_inputs(
     dtypes = {name: _dtype(value, by_name.get(name)) for name, value in inputs.items()}
     dims = _settle_dims(inputs, by_name)
     _write_shapes(model, inputs, dims)
-    declared = named_dims(given)
+    declared = {name: dim for name, dim in named_dims(given).items() if name not in open_dims}
     specs = tuple(
         TensorSpec(name, dims.of_input[name], dtypes[name], by_name[name].value_range if name in by_name else None)
         for name in inputs
     )
     names = [name for name in named_dims(specs) if name not in declared]
-    found = _sizes_of(specs, names, data) if data else _find_sizes(specs, names, declared, runs)
+    untried = [name for name in names if name not in open_dims]
+    known = {name: dim for name, dim in named_dims(specs).items() if name not in untried}
+    found = _sizes_of(specs, names, data) if data else _find_sizes(specs, untried, known, runs)
     return OnnxInputs(_with_ranges(specs, found), declared, tuple(names))
 
 

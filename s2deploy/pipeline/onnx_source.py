@@ -57,9 +57,11 @@ def prepare_onnx(
         scatters = count_scatters(model)
         stage.detail = f"opset {own_opset}, {count_nodes(model)} nodes, {scatters} scatters"
     with reporter.stage("inputs", "finding the sizes of the inputs") as stage:
+        open_dims: tuple[str, ...] = ()
         if not given and f"{PREFIX}semantics" in model.metadata_props:
-            given = Metadata.from_props(model.metadata_props, path).inputs
-        inputs = resolve_inputs(model, given, _tries(worker.side(path)), data)
+            metadata = Metadata.from_props(model.metadata_props, path)
+            given, open_dims = metadata.inputs, metadata.open_dims
+        inputs = resolve_inputs(model, given, _tries(worker.side(path)), data, open_dims)
         specs = with_value_ranges(inputs.specs, value_ranges)
         stage.detail = "  ".join(map(str, specs)) or "none"
         stage.notes += inputs.remarks

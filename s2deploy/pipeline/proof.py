@@ -8,7 +8,7 @@ users run them, rearranged by onnxruntime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -35,6 +35,8 @@ class Proof:
         data: Arrays to compare on; random ones at the min, opt, max and an odd size unless given.
         tolerance: When an output passes.
         strict: Whether an ONNX original and the files do the same arithmetic.
+        resolution: Of the coarsest type that they compute in.
+        open_dims: Dimensions nobody gave a range for. The original need not run at every size chosen for them.
 
     Raises:
         InputSpecError: The data does not fit the specs.
@@ -50,12 +52,16 @@ class Proof:
         tolerance: Tolerance,
         *,
         strict: bool = False,
+        resolution: float = 0.0,
+        open_dims: Collection[str] = (),
     ) -> None:
         self._original, self._worker, self._folder, self._tolerance = original, worker, folder, tolerance
         self._feeds = list(lazy_feeds(specs))
         if data is not None:
             self._feeds = [LazyFeed("data", check_feed(data, specs), lambda: data)]
         self._strict = strict and isinstance(original, Path)
+        self._resolution = resolution
+        self._sizes_are_guesses = bool(open_dims) and data is None
         self._numbers = count()
         self._recorded: dict[bool, tuple[Recording, ...]] = {}
 
@@ -98,6 +104,7 @@ class Proof:
             self._worker.side(artifact, optimized=optimized),
             self._tolerance,
             arithmetic=arithmetic,
+            resolution=self._resolution,
             on_feed=stage.now,
         )
 
@@ -109,13 +116,22 @@ class Proof:
             if isinstance(side, Path):
                 side = self._worker.side(side, optimized=optimized)
             try:
-                self._recorded[optimized] = tuple(record(side, feeds, hold=self._hold, on_feed=stage.now))
+                self._recorded[optimized] = tuple(self._recordings(side, feeds, stage))
             except S2DeployError:
                 if optimized:
                     raise
                 self._strict = False
                 return ()
         return self._recorded[optimized]
+
+    def _recordings(self, side: Side, feeds: Sequence[LazyFeed], stage: Stage) -> Iterator[Recording]:
+        typical = self._typical()
+        for feed in feeds:
+            try:
+                yield from record(side, [feed], hold=self._hold, on_feed=stage.now)
+            except S2DeployError:
+                if feed is typical or not self._sizes_are_guesses:
+                    raise
 
     def _typical(self) -> LazyFeed:
         return next((feed for feed in self._feeds if feed.label == "opt"), self._feeds[0])

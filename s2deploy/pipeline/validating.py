@@ -72,7 +72,7 @@ def validate(
         reporter.line(f"note: {remark}")
     original = _reference(loaded, metadata, artifact)
     with tempfile.TemporaryDirectory(prefix="s2deploy-") as name, Worker(Path(name)) as worker:
-        proof = Proof(original, worker, Path(name), metadata.inputs, feed, tolerance)
+        proof = Proof(original, worker, Path(name), metadata.inputs, feed, tolerance, open_dims=metadata.open_dims)
         with reporter.stage("validate", "comparing outputs on onnxruntime") as stage:
             comparison = proof.compare(artifact, stage)
             stage.detail = describe(comparison)

@@ -1,0 +1,34 @@
+"""How finely a model computes, which limits what can be asked of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from s2deploy.specs import Tolerance
+
+_RESOLUTIONS = {ir.DataType.FLOAT16: 2.0**-10, ir.DataType.BFLOAT16: 2.0**-7}
+_STEPS = 4
+
+
+def resolution_of(model: ir.Model) -> float:
+    """Returns the distance from 1 to the next larger value of the coarsest type of 16 bits in a model, 0 without one."""
+    return max((_RESOLUTIONS[dtype] for dtype in _types(model) if dtype in _RESOLUTIONS), default=0.0)
+
+
+def usual_tolerance(resolution: float) -> Tolerance:
+    """Returns what differs at most where nobody says otherwise: the default, or some steps of a coarser type."""
+    usual = Tolerance()
+    return Tolerance(max(usual.atol, _STEPS * resolution), max(usual.rtol, resolution))
+
+
+def _types(model: ir.Model) -> Iterator[ir.DataType | None]:
+    for graph in model.graphs():
+        yield from (value.dtype for value in (*graph.inputs, *graph.initializers.values()))
+    bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for body in bodies:
+        for node in body.all_nodes():
+            yield from (value.dtype for value in node.outputs)
+            if node.op_type == "Cast" and "to" in node.attributes and not node.attributes["to"].is_ref():
+                yield ir.DataType(node.attributes["to"].as_int())

@@ -1,0 +1,53 @@
+"""`export` of ONNX files of any origin: what is proven, and what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small_models import make
+
+import s2deploy
+
+
+def graph_of(path: Path) -> bytes:
+    return onnx.load(path).graph.SerializeToString(deterministic=True)
+
+
+def test_a_file_without_ranges_stays_right_at_every_size_however_often_it_is_exported(tmp_path: Path) -> None:
+    body = "a = Slice(x, zero, one, one) b = Slice(x, zero, last, one) y = Concat<axis = 1>(a, b)"
+    numbers = {"zero": np.array([0]), "one": np.array([1]), "last": np.array([-1])}
+    onnx.save(make("(float[b,h,4] x) => (float[b,h,4] y)", body, numbers), tmp_path / "source.onnx")
+    once = s2deploy.export(tmp_path / "source.onnx", tmp_path / "once.onnx")
+    again = s2deploy.export(tmp_path / "once.onnx", tmp_path / "twice.onnx")
+    assert again.rewrites.guards == once.rewrites.guards
+    assert graph_of(tmp_path / "twice.onnx") == graph_of(tmp_path / "once.onnx")
+
+
+def test_sizes_that_only_go_together_are_validated_together(tmp_path: Path) -> None:
+    model = make("(float[a,3] x, float[b,3] z) => (float[a,3] y)", "s = Add(x, z) y = Relu(s)")
+    onnx.save(model, tmp_path / "source.onnx")
+    result = s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx")
+    assert result.comparison is not None
+    assert [feed.sizes for feed in result.comparison.feeds][:2] == [{"a": 2, "b": 2}, {"a": 3, "b": 3}]
+
+
+@pytest.mark.parametrize("outside", ["float", "float16"])
+def test_sums_in_16_bits_may_round_in_another_order(outside: str, tmp_path: Path) -> None:
+    names = "abcd"
+    body = "".join(f"{n}1 = Cast<to = 10>({n}) {n}2 = Unsqueeze({n}1, one) " for n in names)
+    body += f"s = Concat<axis = 1>({', '.join(f'{n}2' for n in names)}) r = ReduceSum<keepdims = 0>(s, one) "
+    body += f"y = Cast<to = {1 if outside == 'float' else 10}>(r)"
+    inputs = ", ".join(f"{outside}[64,32] {name}" for name in names)
+    onnx.save(make(f"({inputs}) => ({outside}[64,32] y)", body, {"one": np.array([1])}), tmp_path / "source.onnx")
+    result = s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx")
+    assert result.passed
+    assert result.rewrites.withdrawn == ()
+    assert "Sum" in {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
+    assert result.comparison is not None
+    assert result.comparison.tolerance.atol == 4 * 2.0**-10
+    if outside == "float":
+        exact = s2deploy.export(tmp_path / "source.onnx", tmp_path / "exact.onnx", atol=1e-6, rtol=0)
+        assert [entry.change.pass_name for entry in exact.rewrites.withdrawn] == ["unstack"]
