@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from s2deploy.errors import ArtifactError
+from s2deploy.onnx_sparse import make_dense
 from s2deploy.onnx_stream import save
 
 _MOST_PROTOBUF_BYTES = (1 << 31) - 1
 _ONE_FILE_BYTES = 1_900_000_000  # the graph itself needs room beside its weights
 _TAKEN_IN_BYTES = 100_000_000  # below it one file is handier than two, and its memory is not worth a word
+_HINT_FOR_KINDS = "export the part of the model that works on tensors, e.g. without ZipMap (zipmap=False in skl2onnx)"
 _HINT = "it may be truncated: download it or export it from its framework again"
 
 
@@ -34,11 +37,15 @@ def read(path: Path) -> ir.Model:
                 f"{path} is larger than 2 GB, which no ONNX file can be",
                 hint="save it with its weights in external data: onnx.save(model, path, save_as_external_data=True)",
             )
-        model = ir.load(path)
+        model = _loaded(path)
     except ArtifactError:
         raise
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no base class in common
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = _cause(error)
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        if isinstance(cause, NotImplementedError):
+            reason = reason.partition(". ")[0]
+            raise ArtifactError(f"{path} cannot be rewritten: {reason}", hint=_HINT_FOR_KINDS) from error
         raise ArtifactError(f"{path} is not a readable ONNX file: {reason}", hint=_HINT) from error
     if not model.graph.outputs:
         raise ArtifactError(f"{path} is not an ONNX model: its graph has no outputs", hint=_HINT)
@@ -92,6 +99,22 @@ def weight_bytes(model: ir.Model) -> int:
 def data_files(model: ir.Model) -> set[Path]:
     """Returns the files a model maps its weights from."""
     return {Path(tensor.path) for tensor in _external(model)}
+
+
+def _loaded(path: Path) -> ir.Model:
+    proto = onnx.load(path, load_external_data=False)
+    make_dense(proto)
+    model = ir.from_proto(proto)
+    for tensor in _external(model):
+        tensor.base_dir = path.parent
+    return model
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Returns what an error began with; onnx_ir puts the whole file into the messages around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:

@@ -145,7 +145,9 @@ def _explanation(result: ExportResult) -> list[str]:
     lines.append(f"withdrawn: {len(report.withdrawn)}")
     lines += [f"  {withdrawal.change}: {withdrawal.reason}" for withdrawal in report.withdrawn]
     assumed = assumptions(report.guards)
-    return [*lines, f"right where: {', '.join(assumed) or 'all sizes are at least 1'}"]
+    if assumed or any(spec.dynamic for spec in result.inputs):
+        lines.append(f"right where: {', '.join(assumed) or 'all sizes are at least 1'}")
+    return lines
 
 
 def _operators(counts: Mapping[str, int]) -> str:

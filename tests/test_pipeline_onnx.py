@@ -10,6 +10,8 @@ import pytest
 from small_models import make
 
 import s2deploy
+from s2deploy.errors import S2DeployError
+from s2deploy.summary import export_lines
 
 
 def graph_of(path: Path) -> bytes:
@@ -51,3 +53,22 @@ def test_sums_in_16_bits_may_round_in_another_order(outside: str, tmp_path: Path
     if outside == "float":
         exact = s2deploy.export(tmp_path / "source.onnx", tmp_path / "exact.onnx", atol=1e-6, rtol=0)
         assert [entry.change.pass_name for entry in exact.rewrites.withdrawn] == ["unstack"]
+
+
+def test_what_onnxruntime_does_not_know_can_be_written_without_a_proof(tmp_path: Path) -> None:
+    model = make("(float[2,3] x) => (float[2,3] y)", "a = Relu(x) y = Identity(a)")
+    model.graph.node[0].domain = "my"
+    model.opset_import.append(onnx.helper.make_opsetid("my", 1))
+    onnx.save(model, tmp_path / "source.onnx")
+    with pytest.raises(S2DeployError, match="my:Relu") as caught:
+        s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx")
+    assert "--no-validate" in str(caught.value.hint)
+    s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx", validate=False)
+    assert [(node.domain, node.op_type) for node in onnx.load(tmp_path / "out.onnx").graph.node] == [("my", "Relu")]
+
+
+@pytest.mark.parametrize(("size", "said"), [("4", False), ("n", True)])
+def test_fixed_sizes_are_no_condition(size: str, said: bool, tmp_path: Path) -> None:
+    onnx.save(make(f"(float[{size},3] x) => (float[{size},3] y)", "y = Relu(x)"), tmp_path / "source.onnx")
+    result = s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx", validate=False)
+    assert any("right where" in line for line in export_lines(result, "source.onnx", explain=True)) is said

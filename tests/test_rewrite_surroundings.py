@@ -103,6 +103,41 @@ def test_a_default_shape_is_no_shape() -> None:
     assert_same_bits(session(model).run(None, given), session(result).run(None, given))
 
 
+def other_version(version: int, rest: str) -> onnx.ModelProto:
+    """Returns a model of version 18 with a function by the operators of another version."""
+    return parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18, "my": 1]> g (float[4,3] x) => (float[4,3] y)
+        {LITERALS} {{ y = my.shift(x, zero, three, rows) }}
+        <domain: "my", opset_import: ["": {version}]> shift (x, zero, three, rows) => (y) {{ {SHIFT} {rest} }}""")
+
+
+def test_functions_by_operators_of_another_version_are_inlined_where_these_are_the_same() -> None:
+    result, report = check(other_version(19, "y = Relu(a)"))
+    assert op_types(result)["Relu"] == 1
+    assert (report.scatters_before, report.scatters_after) == (1, 0)
+
+
+@pytest.mark.parametrize(("version", "rest"), [(19, "y = Identity(a)"), (17, "y = Relu(a)"), (19, "y = NoSuch(a)")])
+def test_functions_by_other_operators_stay_and_their_scatters_are_named(version: int, rest: str) -> None:
+    graph = ir.from_proto(other_version(version, rest))  # ScatterND is another one since 18, Identity since 19
+    report = rewrite(graph)
+    assert (report.scatters_before, report.scatters_after) == (1, 1)
+    assert [refusal.op_type for refusal in report.refusals] == ["ScatterND"]
+    assert "a function with operators of another version" in report.refusals[0].reason
+    assert list(graph.functions)
+
+
+def test_initializers_of_ir_version_3_are_constants() -> None:
+    model = shifted("float[4,3] a", "")
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    result, report = rewritten(model)
+    assert report.scatters_after == 0
+    assert [value.name for value in result.graph.input] == ["x"]
+    given = feeds(model, {})
+    assert_same_bits(session(model).run(None, given), session(result).run(None, given))
+
+
 def test_files_of_ir_version_3() -> None:
     body = (
         "zero = Constant<value = int64[1] {0}>() three = Constant<value = int64[1] {3}>()"

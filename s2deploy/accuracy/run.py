@@ -142,9 +142,7 @@ def _compare_feed(
         left, right = dict(expected.items()), dict(found.items())
         names = dict.fromkeys([*left, *right])
         outputs = tuple(
-            judge_output(
-                name, left.get(name), right.get(name), tolerance, arithmetic=arithmetic, resolution=resolution
-            )
+            judge_output(name, left.get(name), right.get(name), tolerance, arithmetic=arithmetic, resolution=resolution)
             for name in names
         )
         # Not keyed by output: for keys that name one, Polygraphy computes quantiles of it whatever its log level,

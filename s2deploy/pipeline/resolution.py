@@ -13,7 +13,7 @@ _STEPS = 4
 
 
 def resolution_of(model: ir.Model) -> float:
-    """Returns the distance from 1 to the next larger value of the coarsest type of 16 bits in a model, 0 without one."""
+    """Returns the distance from 1 to the next value of the coarsest type of 16 bits in a model, 0 without one."""
     return max((_RESOLUTIONS[dtype] for dtype in _types(model) if dtype in _RESOLUTIONS), default=0.0)
 
 

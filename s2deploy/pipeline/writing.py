@@ -23,6 +23,8 @@ from s2deploy.specs import Runtime
 if TYPE_CHECKING:
     pass
 
+_CHECK = "run the original with onnxruntime alone"
+_UNPROVEN = "--no-validate writes the file without a proof"
 _REPORT = "please report the model"
 _GIVEN_UP = "the search for what is wrong was given up: the file has only the rewrites before it"
 
@@ -137,7 +139,10 @@ def _withdraw(
 
 
 def _proven(done: Attempt, path: Path, proof: Proof, stage: Stage) -> Attempt:
-    proof.run_original(stage)
+    try:
+        proof.run_original(stage)
+    except S2DeployError as error:
+        raise type(error)(error.message, hint=f"{error.hint or _CHECK}; {_UNPROVEN}") from error
     try:
         comparison: Comparison = proof.compare(path, stage, reordered=done.is_reordered)
     except S2DeployError as error:

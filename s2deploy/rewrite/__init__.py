@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _OLDEST_OPSET = 11
+_IN_FUNCTION = "it is in a function with operators of another version than the model's"
 
 
 def rewrite(
@@ -88,6 +89,7 @@ def rewrite(
         for run in DEFAULT_PASSES if passes is None else passes:
             if changes.allow(run.__name__):
                 run(model, Context(intervals, sizes, report, weights, changes, runtime, run.__name__))
+    report.refusals += [Refusal(node.name or "", node.op_type, _IN_FUNCTION) for node in _scatters_in_functions(model)]
     common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)
@@ -105,6 +107,10 @@ def plugin_operators(model: ir.Model) -> tuple[str, ...]:
 
 
 def count_scatters(model: ir.Model) -> int:
-    """Returns the number of ScatterND and ScatterElements nodes, subgraphs included."""
+    """Returns the number of ScatterND and ScatterElements nodes, those of subgraphs and functions included."""
     found = Counter(node.op_type for node in model.graph.all_nodes())
-    return sum(found[op_type] for op_type in SCATTERS)
+    return sum(found[op_type] for op_type in SCATTERS) + len(_scatters_in_functions(model))
+
+
+def _scatters_in_functions(model: ir.Model) -> list[ir.Node]:
+    return [node for body in model.functions.values() for node in body.all_nodes() if node.op_type in SCATTERS]

@@ -2,7 +2,7 @@
 
 Before: ``Pad(x, before, after, value)``. After: a Concat of constants and x along every axis with a border.
 Requires: widths that are known numbers. Preserves every value. Source: the ONNX specification of Pad, which knows
-booleans from version 13 on, and onnxruntime's CPU kernels, which lack the integers of 16 bits, text, and bfloat16 before
+booleans from version 13 on, and onnxruntime's CPU kernels, which lack integers of 16 bits, text, and bfloat16 before
 version 21.
 """
 

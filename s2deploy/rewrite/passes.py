@@ -19,6 +19,7 @@ from s2deploy.rewrite.fused_normalization import fuse_normalization
 from s2deploy.rewrite.layout import choose_layouts
 from s2deploy.rewrite.linear_parts import split_maps
 from s2deploy.rewrite.movement import Rewrite, compose_movement
+from s2deploy.rewrite.opsets import means_the_same
 from s2deploy.rewrite.outputs import remove_identities
 from s2deploy.rewrite.plugin_functions import is_function_of_operator
 from s2deploy.rewrite.plugin_shifts import fuse_shifts
@@ -32,17 +33,23 @@ from s2deploy.rewrite.scatter_reductions import expand_reductions
 from s2deploy.rewrite.views_merged import merge_views
 
 _MOST_ROUNDS = 6
+_CONSTANT_INITIALIZERS = 4
 
 
 def prepare(model: ir.Model, _: Context) -> None:
     """Inlines local functions of the model's opsets and makes constants initializers.
 
     Functions that say what the operators of `s2deploy.ops` compute stay.
-    IR version 3 knows initializers as inputs only.
+    IR version 3 knows initializers as inputs only, where runtimes take them for constants; from 4 on they do not.
     """
-    model.ir_version = max(model.ir_version, 4)
+    if model.ir_version < _CONSTANT_INITIALIZERS:
+        model.ir_version = _CONSTANT_INITIALIZERS
+        model.graph.inputs[:] = [value for value in model.graph.inputs if not value.is_initializer()]
     if model.functions:
         own = dict(model.opset_imports)
+        for body in model.functions.values():
+            if means_the_same(body, own):
+                body.opset_imports.update({name: own.get(name, n) for name, n in body.opset_imports.items()})
         common.InlinePass(
             lambda body: (
                 not is_function_of_operator(body)
