@@ -36,6 +36,7 @@ class ExportResult:
         remarks: What else the user should know.
         comparison: The proof; None where it was not asked for.
         stages: The stages with their times.
+        open_dims: Dimensions of the inputs that nobody gave a range for, which no rewrite relies on.
     """
 
     output: Path | None
@@ -50,6 +51,7 @@ class ExportResult:
     remarks: tuple[str, ...]
     comparison: Comparison | None
     stages: tuple[StageRecord, ...]
+    open_dims: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

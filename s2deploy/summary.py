@@ -47,6 +47,8 @@ def export_lines(result: ExportResult, model: str, *, explain: bool) -> list[str
     )
     if result.rewrites.scatters_after and not explain:
         lines.append("scatters are left: repeat with --explain to see why")
+    if result.rewrites.scatters_after and result.open_dims:
+        lines.append(f"ranges may decide more, equal sizes under one name: {_ranges_to_give(result)}")
     if comparison is None:
         lines.append(f"not validated; do it with: s2deploy validate {shlex.quote(model)} {_quoted(result.output)}")
     else:
@@ -123,6 +125,16 @@ def profile_rows(profiles: Sequence[Mapping[str, ProfileShapes]]) -> list[tuple[
 def number(value: float | None) -> str:
     """Returns a difference with two digits, a dash where there is none."""
     return "-" if value is None else f"{value:.1e}" if value else "0"
+
+
+def _ranges_to_give(result: ExportResult) -> str:
+    """Returns the options that would declare the sizes nobody declared."""
+    texts = []
+    for spec in result.inputs:
+        if any(dim.name in result.open_dims for dim in spec.dims):
+            sizes = (f"{dim.name}=MIN..MAX" if dim.name in result.open_dims else str(dim) for dim in spec.dims)
+            texts.append(f'--input "{spec.name}:{",".join(sizes)}"')
+    return " ".join(texts)
 
 
 def _explanation(result: ExportResult) -> list[str]:

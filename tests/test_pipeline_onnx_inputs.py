@@ -10,6 +10,7 @@ import pytest
 
 from s2deploy.errors import InputSpecError, SourceError
 from s2deploy.pipeline.onnx_inputs import resolve_inputs
+from s2deploy.rewrite.coordinates import parse
 from s2deploy.specs import Dim, TensorSpec, parse_inputs
 
 Shape = Sequence[int | str | None] | None
@@ -148,3 +149,19 @@ def test_sizes_that_were_only_validated_are_no_ranges() -> None:
     assert inputs.specs == given
     assert inputs.declared == {"batch": Dim("batch", 1, 2, 3)}
     assert inputs.open_dims == ("h",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("x:n=1..4,w=8..16", ["((w + 1)//2)", "2*n*w", None]),
+        ("x:n=1..4,9", [5, "18*n", None]),
+        ("x:k=1..4,9", [5, "18*k", "b + 1"]),
+    ],
+)
+def test_the_users_names_replace_the_files_within_sizes(spec: str, expected: Shape) -> None:
+    model = model_of(("x", ["N", "s1"], ir.DataType.FLOAT), middle=["((s1 + 1)//2)", "2*N*s1", "n + 1"])
+    resolve_inputs(model, parse_inputs([spec]), never)
+    found = shape_of(model.graph.outputs[0])
+    assert found[:2] == [size if isinstance(size, int) else str(parse(size)) for size in expected[:2]]
+    assert found[2] == (None if expected[2] is None else "n + 1")

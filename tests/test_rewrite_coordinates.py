@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,8 +181,16 @@ def test_sort() -> None:
         (W, 7, r"whether W <= 7 depends on W; declare a range of 8 or more"),
         (5, H + W, r"whether 5 <= H \+ W depends on H, W; declare ranges that decide it"),
         (9, 2 * H - 1, r"depends on H; declare a range of 5 or more"),
+        (2, floor_divide(W + 1, 2), r"on W; declare a range of 3 or more, or that it is a multiple, W=MIN..MAX/2"),
+        (floor_divide(floor_divide(W - 1, 2) - 1, 3), 2, r"on W; declare a range of 21 or more, or that it is"),
+        (2, floor_divide(W + H, 2), r"depends on \(H \+ W\)//\(2\); declare ranges that decide it"),
     ],
 )
 def test_the_undecided_name_what_would_decide(left: Coord, right: Coord, message: str) -> None:
-    with pytest.raises(UndecidedError, match=message):
+    with pytest.raises(UndecidedError, match=message) as caught:
         Bounds().require_at_most(left, right)
+    least = re.search(r"on W; declare a range of (\d+) or more", str(caught.value))
+    if least is not None:
+        Bounds({"W": (int(least[1]), None)}).require_at_most(left, right)
+        with pytest.raises(UndecidedError):
+            Bounds({"W": (int(least[1]) - 1, None)}).require_at_most(left, right)

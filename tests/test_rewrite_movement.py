@@ -9,6 +9,7 @@ from rewriting import check, ints, op_types, rewritten
 from small_models import make
 
 from s2deploy.errors import RewriteError
+from s2deploy.specs import Dim
 
 
 def grid(*ranges: range) -> np.ndarray:
@@ -242,3 +243,17 @@ def test_a_border_of_zeros_is_joined_where_the_type_has_no_pad(kind: str, opset:
     assert report.scatters_after == 0
     if kind != "string":  # text is never one number everywhere
         assert bool(op_types(result)["Pad"]) is ((kind, opset) not in WITHOUT_PAD)
+
+
+def test_a_scatter_says_which_range_its_indices_wait_for() -> None:
+    body = (
+        "n = Shape(x) m = Squeeze(n) r = Range(zero, m, one) s = Slice(r, two, far) k = Unsqueeze(s, axis) "
+        "t = Slice(x, two, far) u = Neg(t) y = ScatterND(x, k, u)"
+    )
+    weights = {"zero": np.array(0), "one": np.array(1), "two": ints(2), "far": ints(1 << 40), "axis": ints(1)}
+    model = make("(float[N] x) => (float[N] y)", body, weights)
+    _, report = check(model, {"N": 1}, {"N": 2}, {"N": 5})
+    (scatter,) = (refusal for refusal in report.refusals if refusal.op_type == "ScatterND")
+    assert scatter.node == "y"
+    assert scatter.reason.endswith("by Slice s: whether 2 <= N depends on N; declare a range of 2 or more")
+    assert check(model, {"N": 2}, {"N": 5}, ranges={"N": Dim("N", 2, 2, 5)})[1].scatters_after == 0

@@ -128,6 +128,7 @@ def export(
         remarks=(*prepared.remarks, *remarks),
         comparison=attempt.comparison,
         stages=tuple(reporter.stages),
+        open_dims=prepared.open_dims,
     )
 
 

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from s2deploy.errors import InputSpecError, SourceError
 from s2deploy.feeds import Array
+from s2deploy.rewrite.coordinates import dimension, parse, substituted
 from s2deploy.specs import DTYPES, Dim, TensorSpec, named_dims
 
 _BATCHES = (2, 1)
@@ -193,7 +194,14 @@ def _renamed(size: Size, of_symbol: Mapping[str, Dim], used: set[str | None]) ->
         return size
     if size.value in of_symbol:
         return _size(of_symbol[size.value])
-    return ir.SymbolicDim(None) if size.value in used else size  # a name of the file that now means something else
+    symbols = set(re.findall(r"[^\W\d]\w*", size.value))
+    if (symbols - set(of_symbol)) & used:  # a name of the file that now means something else
+        return ir.SymbolicDim(None)
+    if not symbols & set(of_symbol):
+        return size
+    sizes = {name: dim.opt if dim.is_fixed else dimension(str(dim.name)) for name, dim in of_symbol.items()}
+    renamed = substituted(parse(size.value), sizes)
+    return renamed if isinstance(renamed, int) else ir.SymbolicDim(str(renamed))
 
 
 def _size(dim: Dim) -> Size:

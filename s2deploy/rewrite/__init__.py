@@ -89,7 +89,7 @@ def rewrite(
         for run in DEFAULT_PASSES if passes is None else passes:
             if changes.allow(run.__name__):
                 run(model, Context(intervals, sizes, report, weights, changes, runtime, run.__name__))
-    report.refusals += [Refusal(node.name or "", node.op_type, _IN_FUNCTION) for node in _scatters_in_functions(model)]
+    report.refusals += [Refusal.of(node, _IN_FUNCTION) for node in _scatters_in_functions(model)]
     common.NameFixPass()(model)
     restore(model.graph, shown)
     report.nodes_after, report.scatters_after = count_nodes(model), count_scatters(model)

@@ -147,16 +147,37 @@ def _decisive_range(difference: Coord) -> str:
     involved = sorted(names(difference))
     if any(UNKNOWN in name for name in involved):
         return f"{', '.join(involved)}, computed at run time"
-    for name in involved:
-        whole, multiple = _multiple(name)
-        if multiple != 1:
-            return f"{whole}; declare that it is a multiple, {whole}=MIN..MAX/{multiple}"
+    advice = None
     if len(terms) == 1 and len(involved) == 1:
         ((monomial, factor),) = terms.items()
         if len(monomial) == 1:
             threshold = -(constant // factor) if factor > 0 else constant // -factor + 1
-            return f"{involved[0]}; declare a range of {threshold} or more"
+            advice = _at_least(involved[0], threshold)
+    for name in involved:
+        whole, multiple = _multiple(name)
+        if multiple != 1:
+            declare = f"declare {advice[1]}, or that" if advice else "declare that"
+            return f"{whole}; {declare} it is a multiple, {whole}=MIN..MAX/{multiple}"
+    if advice:
+        return f"{advice[0]}; declare {advice[1]}"
     return f"{', '.join(involved)}; declare ranges that decide it"
+
+
+def _at_least(name: str, least: int) -> tuple[str, str] | None:
+    """Returns the dimension that a quotient grows with, and the range from which on it is large enough."""
+    quotient = quotient_of(name)
+    if quotient is None:
+        return name, f"a range of {least} or more"
+    terms = dict(terms_of(quotient[0]))
+    constant = terms.pop((), 0)
+    if len(terms) != 1:
+        return None
+    ((monomial, factor),) = terms.items()
+    return (
+        None
+        if len(monomial) != 1 or factor < 1
+        else _at_least(monomial[0], -((constant - least * quotient[1]) // factor))
+    )
 
 
 def _multiple(name: str) -> tuple[str, int]:

@@ -77,7 +77,7 @@ def order_channels(
                 read.reorder(reordering.new_order())
                 facts = None
         except (NotMovementError, UndecidedError) as reason:
-            refusals.append(Refusal(node.name or "", node.op_type, str(reason)))
+            refusals.append(Refusal.of(node, str(reason)))
     return refusals
 
 

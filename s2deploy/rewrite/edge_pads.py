@@ -77,7 +77,7 @@ def pad_shifts(
         except NotMovementError:
             continue
         except UndecidedError as error:
-            result.refusals.append(Refusal(node.name or "", node.op_type, f"no Pad: {error}"))
+            result.refusals.append(Refusal.of(node, f"no Pad: {error}"))
             continue
         if found is None or not _pays(facts, node, found, sizes, costs) or not allow(node.outputs[0].name or ""):
             continue

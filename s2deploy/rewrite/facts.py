@@ -22,7 +22,7 @@ from s2deploy.rewrite.coordinates import (
     UndecidedError,
 )
 from s2deploy.rewrite.merged import Merged, Movement, View
-from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError, Refusal
+from s2deploy.rewrite.refusals import BROKE_DOWN, NotMovementError, Refusal, label
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.shapes import Shapes, element_type
 from s2deploy.rewrite.strides import Interleaved, StrideError
@@ -33,6 +33,7 @@ _INTEGERS = frozenset(
 )
 _ARITHMETIC = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
 _COUNT_LIMIT = 1 << 20
+_MOST_CAUSES = 256
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class Interpretation(Shapes):
         self.moved: set[ir.Node] = set()
         self.refusals: list[Refusal] = []
         self.undecided: set[str] = set()
+        self._undecided_nodes: dict[ir.Node, str] = {}
         self._kept: set[ir.Value] = set()
         self._rules = rules
         self._refusable = refusable
@@ -241,7 +243,7 @@ class Interpretation(Shapes):
             self._adopt(node, tilings())
             return True
         except NotMovementError as refusal:
-            self._refuse(node, str(refusal))
+            self._refuse(node, str(refusal), self._cause(node))
         except UndecidedError as refusal:
             self.undecided |= refusal.dimensions
             # Its inputs as they are may lie better than the boxes they were composed of.
@@ -253,7 +255,8 @@ class Interpretation(Shapes):
                     return True
             else:
                 # Worth a word whatever the operator: a declared range would let it be composed.
-                self.refusals.append(Refusal(node.name or "", node.op_type, str(refusal)))
+                self.refusals.append(Refusal.of(node, str(refusal)))
+                self._undecided_nodes[node] = str(refusal)
         except RecursionError:
             self._refuse(node, "boxes lie within each other too deeply")
         except (IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError):
@@ -278,9 +281,24 @@ class Interpretation(Shapes):
             if self._unvisited[value] == 0 and not self.is_arithmetic(value) and not self.is_read(value):
                 del self._tilings[value]
 
-    def _refuse(self, node: ir.Node, reason: str) -> None:
+    def _refuse(self, node: ir.Node, reason: str, cause: str = "") -> None:
         if node.op_type in self._refusable:
-            self.refusals.append(Refusal(node.name or "", node.op_type, reason))
+            self.refusals.append(Refusal.of(node, f"{reason}{cause}"))
+
+    def _cause(self, node: ir.Node) -> str:
+        """Returns what a range would decide among that which the indices of a scatter are computed from."""
+        if not self._undecided_nodes or node.op_type not in self._refusable:
+            return ""
+        seen: set[ir.Node] = set()
+        waiting = [value.producer() for value in node.inputs[1:2] if value is not None]
+        while waiting and len(seen) < _MOST_CAUSES:
+            other = waiting.pop(0)
+            if other in self._undecided_nodes:
+                return f", by {other.op_type} {label(other)}: {self._undecided_nodes[other]}"
+            if other is not None and other not in seen:
+                seen.add(other)
+                waiting += [value.producer() for value in other.inputs if value is not None]
+        return ""
 
     def _shorter(self, node: ir.Node, rule: Rule) -> Sequence[Movement]:
         """Composes through the inputs, unless reading an input that is computed anyway takes fewer boxes."""

@@ -141,7 +141,7 @@ class Units:
                     self.wires[node.outputs[0]] = node
             except (RigidError, NotMovementError, AxisConflictError) as reason:
                 if node.op_type == "Transpose":
-                    self.refusals.append(Refusal(node.name or "", node.op_type, str(reason)))
+                    self.refusals.append(Refusal.of(node, str(reason)))
         position = {node: place for place, node in enumerate(self.facts.graph)}
         self._units.sort(key=lambda unit: position[unit.node])
 
@@ -170,7 +170,7 @@ class Units:
         refused = {find(atom) for atom in contradictory}
         turned = {find(self.atoms(value)[0][0]): node for value, node in self.wires.items() if self.axes(value)}
         self.refusals += [
-            Refusal(node.name or "", node.op_type, "its axes are exchanged with each other")
+            Refusal.of(node, "its axes are exchanged with each other")
             for atom, node in turned.items()
             if atom in refused
         ]

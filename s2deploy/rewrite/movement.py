@@ -30,7 +30,7 @@ from s2deploy.rewrite.expressions import Expression, Source, operator_of, walk
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.lower import CannotLowerError, Lowering
 from s2deploy.rewrite.pads import writable
-from s2deploy.rewrite.refusals import NotMovementError, Refusal
+from s2deploy.rewrite.refusals import NotMovementError, Refusal, label
 from s2deploy.rewrite.regions import Tiling
 from s2deploy.rewrite.rules import RULES, SCATTERS
 from s2deploy.rewrite.strides import Interleaved
@@ -230,7 +230,7 @@ class _Composition:
                 with suppress(NotMovementError, UndecidedError):
                     found = gathered(self._facts, node)
                     self._lowering.forget()
-                    self._result.refusals = [r for r in self._result.refusals if r.node != (node.name or "")]
+                    self._result.refusals = [r for r in self._result.refusals if r.node != label(node)]
                     self._replace(node, node.outputs[0], found, [node], [node])
 
     def _replace(
@@ -342,7 +342,7 @@ class _Composition:
         return sum(expression_cost(part, self._sizes) for part in parts)
 
     def _refuse(self, scatters: list[ir.Node], reason: str) -> None:
-        self._result.refusals.extend(Refusal(node.name or "", node.op_type, reason) for node in scatters)
+        self._result.refusals.extend(Refusal.of(node, reason) for node in scatters)
 
 
 def _local(node: ir.Node) -> Original:

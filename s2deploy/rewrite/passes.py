@@ -70,7 +70,7 @@ def compose(model: ir.Model, context: Context) -> None:
         if number and not context.allow(f"round {number + 1}"):
             return
         result = compose_movement(model.graph, context.ranges, context.sizes, context.allow)
-        report.refusals[:] = result.refusals
+        report.refusals[:] = dict.fromkeys(result.refusals)
         report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
         folded = fold_constants(model.graph, context.weights, context.allow)
         if not (result.rewrites or result.unfinished or folded):

@@ -64,7 +64,7 @@ def fuse_shifts(
                 shape = tuple(tensor.shape[axis] for axis in order)
                 map_shape = _map_shape(found, shape)
             except NotAShiftError as refusal:
-                refusals.append(Refusal(node.name or "", node.op_type, f"no SpatialShift: {refusal}"))
+                refusals.append(Refusal.of(node, f"no SpatialShift: {refusal}"))
                 continue
             if allow(value.name or ""):
                 assert value.dtype is not None

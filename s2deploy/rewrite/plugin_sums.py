@@ -123,7 +123,7 @@ def fuse_sums(
         try:
             match = _match(facts, reduction)
         except NotAShiftError as refusal:
-            refusals.append(Refusal(node.name or "", node.op_type, f"no ShiftSum: {refusal}"))
+            refusals.append(Refusal.of(node, f"no ShiftSum: {refusal}"))
         else:
             if match is not None:
                 matches.setdefault(match.stack.value, []).append(match)
@@ -135,7 +135,7 @@ def fuse_sums(
             reason = (
                 f"no ShiftSum: {others[0].op_type} {others[0].name} reads the stack, which would be made all the same"
             )
-            refusals.append(Refusal(node.name or "", node.op_type, reason))
+            refusals.append(Refusal.of(node, reason))
         elif allow(family[0].reduction.output.name or ""):
             done += [_replace(model, facts, match) for match in family]
     return done, refusals

@@ -189,4 +189,4 @@ def _replace(family: Sequence[_Match], lowering: TermLowering, refusals: list[Re
 
 
 def _refusal(node: ir.Node, reason: str) -> Refusal:
-    return Refusal(node.name or "", node.op_type, reason)
+    return Refusal.of(node, reason)
