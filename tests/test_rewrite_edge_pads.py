@@ -80,3 +80,9 @@ def test_a_declared_range_leaves_a_guard() -> None:
     result, report = check(model, {"n": 1, "h": 2}, {"n": 2, "h": 5}, ranges=ranges)
     assert op_types(result) == {"Pad": 1}
     assert any("h" in guard for guard in report.guards)
+
+
+@pytest.mark.parametrize(("width", "pads"), [(3, 0), (96, 1)])
+def test_many_short_rows_are_sliced(width: int, pads: int) -> None:
+    result, _ = check(shift(f"8,4,40,{width}", (0, 1), (0, -1), "b, r"))
+    assert op_types(result)["Pad"] == pads

@@ -195,7 +195,7 @@ def clean_up(model: ir.Model, context: Context) -> None:
 
 _UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
 _SIMPLIFY: tuple[Pass, ...] = (fuse, unstack, merge, fold, clean_up)
-_ARRANGE: tuple[Pass, ...] = (pad, layout, clean_up, pool, order, split, clean_up)
+_ARRANGE: tuple[Pass, ...] = (layout, pad, clean_up, pool, order, split, clean_up)
 
 DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""
