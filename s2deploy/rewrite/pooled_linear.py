@@ -95,7 +95,7 @@ def pool_first(
         try:
             pooling = _pooling(facts, root, maps)
         except (NotMovementError, UndecidedError) as reason:
-            refusals.append(Refusal(last.name or "", last.op_type, f"summed where it is: {reason}"))
+            refusals.append(Refusal.of(last, f"summed where it is: {reason}"))
             continue
         if pooling is None or not _pays(facts, root, pooling, sizes, costs) or not allow(name):
             continue

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.bounds import UNKNOWN, Bounds
 from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.contributed import standard_node
 from s2deploy.rewrite.coordinates import Coord, Interval, dimension, parse, substituted
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.windows import shape_left
@@ -169,12 +170,12 @@ class Shapes:
             if constant is not None and constant.size <= _LARGEST_DATA:
                 data[value.name] = ir.serde.serialize_tensor(constant)
         try:
-            schema = onnx.defs.get_schema(node.op_type, self.opset, node.domain)
+            proto = standard_node(node)
+            if proto is None:
+                return {}
             outputs = onnx.shape_inference.infer_node_outputs(
-                schema,
-                ir.serde.serialize_node(
-                    node
-                ),  # to_proto asks typing's protocols first, which takes longer than the rest
+                onnx.defs.get_schema(proto.op_type, self.opset, proto.domain),
+                proto,
                 types,
                 data,
                 opset_imports=[onnx.helper.make_opsetid("", self.opset)],

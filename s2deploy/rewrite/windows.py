@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
+from s2deploy.rewrite.contributed import standard_operator
 from s2deploy.rewrite.coordinates import Coord, floor_divide
 
 _POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
@@ -22,7 +23,7 @@ def shape_left(node: ir.Node, data: Shape) -> Shape | None:
         node: The node.
         data: The shape of its first input.
     """
-    if node.domain != "" or len(data) < 3:
+    if standard_operator(node) is None or len(data) < 3:
         return None
     if node.op_type == "Resize":
         return _resized(node, data)
@@ -52,7 +53,7 @@ def _kernel(node: ir.Node, channels: Coord) -> tuple[Coord, tuple[int, ...]] | N
     if node.op_type in _POOLS:
         kernel = _integers(node, "kernel_shape")
         return None if kernel is None else (channels, kernel)
-    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
+    weight = node.inputs[1] if standard_operator(node) == "Conv" and len(node.inputs) > 1 else None
     if weight is None or weight.const_value is None:
         return None
     first, _, *window = (int(size) for size in weight.const_value.shape.numpy())
