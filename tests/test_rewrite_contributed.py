@@ -27,8 +27,7 @@ def behind(op_type: str, weights: dict[str, tuple[int, ...]], shape: tuple[int, 
     arrays = {name: rng.standard_normal(size).astype(np.float32) for name, size in weights.items()}
     arrays |= {"zero": np.array([0]), "two": np.array([2]), "rows": np.array([[1], [2]])}
     x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
-    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    y.type.tensor_type.ClearField("shape")
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * len(shape))
     constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     versions = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(helper.make_graph(nodes, "g", [x], [y], constants), opset_imports=versions, ir_version=8)
