@@ -57,6 +57,32 @@ def test_what_is_the_same_for_all_of_them_may_be_any_value() -> None:
     compare(module, model, specs, tolerance=1e-6)
 
 
+def at_its_positions(x):
+    rows = (x.sum(-1) > 0).nonzero(as_tuple=True)
+    x[rows] = -x[rows]
+    x[torch.where(x > 1)] = 1
+    columns = (x[0, :, 0] > 0).nonzero().squeeze(1)
+    x[:, columns] = x[:, columns] * 3
+    return x
+
+
+@pytest.mark.parametrize("texts", [("x:2,8,9",), ("x:n=2..2..3,count=2..8..11,9",)])
+def test_positions_of_a_mask_are_the_mask(texts: tuple[str, ...]) -> None:
+    module = All(at_its_positions)
+    model, specs = translate(module, texts)
+    assert not {"ScatterND", "ScatterElements", "NonZero", "GatherND"} & operators(model).keys()
+    compare(module, model, specs)
+
+
+def at_some_positions(x):
+    first = (x[0, 0] > 0).nonzero()[:1, 0]
+    x[:, :, first] = 5
+    last, middle = torch.where(x[0] > 0)
+    x[:, middle.clamp(max=7), last] = 2
+    x[(x[0, 0, :2] > 9).nonzero(as_tuple=True)] = 4
+    return x
+
+
 def by_another_mask(x):
     y = x.clone()
     y[x > 0] = x[x.flip(1).flip(1) > 0] * 2
@@ -86,7 +112,8 @@ def of_fewer_axes(x):
 
 
 @pytest.mark.parametrize(
-    "assign", [by_another_mask, in_another_order, running_sums, with_values_of_their_own, of_fewer_axes]
+    "assign",
+    [by_another_mask, in_another_order, running_sums, with_values_of_their_own, of_fewer_axes, at_some_positions],
 )
 def test_what_is_not_elementwise_stays_right(assign) -> None:
     module = All(assign)

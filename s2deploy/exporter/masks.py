@@ -2,7 +2,8 @@
 
 Before: index_put(x, [None, mask], value), where torch's translation finds the mask's positions and scatters to them, or
         fails because of the axes in front of the mask
-After:  where(mask, value, x), the mask with axes of size 1 for the axes of x behind it
+After:  where(mask, value, x), the mask with axes of size 1 for the axes of x behind it; the same for the positions at
+        which it is true (see `positions`)
 
 Several values, one for each position that is true, are computed at all positions where the same mask has picked what
 they are computed from (see `picked`). Else they are first brought to where they go: the k-th true position takes the
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.picked import everywhere
+from s2deploy.exporter.positions import as_mask
 from s2deploy.exporter.provenance import source_line
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def choose_by_masks(graph_module: torch.fx.GraphModule) -> None:
     for node in list(graph_module.graph.nodes):
         if node.target is not aten.index_put.default:
             continue
-        tensor, indices, value, *accumulate = node.args
+        tensor, positions, value, *accumulate = node.args
+        indices = as_mask(tensor, positions)
         given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
         masks = [(dim, index) for dim, index in given if index.meta["val"].dtype == torch.bool]
         if len(masks) > 1:

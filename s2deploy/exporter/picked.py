@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.positions import as_mask
+
 if TYPE_CHECKING:
     from torch.fx import Node
 
@@ -83,11 +85,14 @@ def _cone(written: Any, indices: Sequence[Node | None], values: Node) -> set[Nod
     return found
 
 
-def _is_read(node: Node, indices: Sequence[Node | None]) -> bool:
+def _is_read(node: Any, indices: Sequence[Node | None]) -> bool:
     """Whether a node picks values by the same mask from the same axes."""
     import torch
 
-    return node.target is torch.ops.aten.index.Tensor and _is_same(node.args[1], indices, _DEEPEST)
+    if node.target is not torch.ops.aten.index.Tensor:
+        return False
+    tensor, given = node.args
+    return _is_same(as_mask(tensor, given), indices, _DEEPEST)
 
 
 def _is_same(one: Any, other: Any, depth: int) -> bool:

@@ -16,6 +16,7 @@ from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.booleans import count_booleans
 from s2deploy.exporter.clamps import make_bounds_floats
+from s2deploy.exporter.convolutions import multiply_in_dynamic_groups
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.masks import choose_by_masks
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs, separate_outputs
@@ -120,11 +121,12 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             self.changes = return_state(result)
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
+            multiply_in_dynamic_groups(result.graph_module)
             split_by_slices(result.graph_module)
             make_bounds_floats(result.graph_module)
             count_booleans(result.graph_module)
-            gather_by_one_index(result.graph_module)
             choose_by_masks(result.graph_module)
+            gather_by_one_index(result.graph_module)
             make_bounds_constant(result.graph_module)
             return result
 
