@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kept
+from s2deploy.exporter.diagonals import diagonals_are_masks
 from s2deploy.exporter.linspaces import linspaces_stay_symbolic
 from s2deploy.exporter.provenance import every_guard_line, every_user_line
 from s2deploy.specs import Dim, TensorSpec
@@ -40,6 +41,7 @@ def export(
         every_guard_line(),
         _data_traced(),
         linspaces_stay_symbolic(),
+        diagonals_are_masks(),
         attributes_kept(module),
         assigned_buffers_copied(module),
         torch.no_grad(),
