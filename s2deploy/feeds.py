@@ -148,4 +148,10 @@ def _random_array(spec: TensorSpec, shape: tuple[int, ...], generator: np.random
         import ml_dtypes
 
         return np.asarray(values).astype(ml_dtypes.bfloat16)
-    return np.asarray(values).astype(dtype)
+    try:
+        return np.asarray(values).astype(dtype)
+    except TypeError as error:  # text, for example
+        raise InputSpecError(
+            f"input {spec.name!r} takes {dtype}, of which there are no random values",
+            hint="give arrays for every input",
+        ) from error

@@ -55,6 +55,10 @@ def test_every_type_has_its_width(dtype: str, width: float) -> None:
     assert peak(f"({dtype}[8] x) => ({dtype}[8] y)", "[y] y = Transpose(x)")[0] == 16 * width
 
 
+def test_text_is_left_out_and_told() -> None:
+    assert peak("(string[8] x) => (string[8] y)", "[y] y = Identity(x)")[2] > 0
+
+
 def test_bodies_count_where_they_run() -> None:
     body = "y = If(c) <then_branch = g () => (float[4] t) { u = Erf(x) t = Exp(u) }, "
     body += "else_branch = h () => (float[4] e) { e = Erf(x) }>"

@@ -17,7 +17,7 @@ from s2deploy.feeds import (
     sizes_at,
     specs_from_feed,
 )
-from s2deploy.specs import DTYPES, parse_inputs
+from s2deploy.specs import DTYPES, TensorSpec, parse_inputs
 
 SPECS = parse_inputs(["x:batch=1..8..64,16,height=4..14..64,width=4..14..64"])
 
@@ -122,3 +122,9 @@ def test_one_name_means_equal_sizes() -> None:
     specs = parse_inputs(["a:n=1..9", "b:n"])
     with pytest.raises(InputSpecError, match="size 3 does not fit"):
         check_feed({"a": np.zeros(2), "b": np.zeros(3)}, specs)
+
+
+def test_text_has_no_random_values() -> None:
+    with pytest.raises(InputSpecError, match="'t' takes string, of which there are no random values") as caught:
+        random_feed([TensorSpec("t", (), "string")], {})
+    assert caught.value.hint

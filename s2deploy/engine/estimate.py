@@ -78,11 +78,12 @@ class _Walk:
         return peak, busiest
 
     def _bytes(self, value: ir.Value) -> int:
-        shape = value.shape
-        if value.dtype is None or shape is None or not all(isinstance(size, int) for size in shape):
+        dtype, shape = value.dtype, value.shape
+        is_text = dtype is not None and dtype.name == "STRING"
+        if dtype is None or is_text or shape is None or not all(isinstance(size, int) for size in shape):
             self.unknown.add(value)
             return 0
-        return math.ceil(math.prod(int(str(size)) for size in shape) * value.dtype.bitwidth / 8)
+        return math.ceil(math.prod(int(str(size)) for size in shape) * dtype.bitwidth / 8)
 
 
 def _owners(graph: ir.Graph, nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
