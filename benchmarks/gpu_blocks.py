@@ -25,6 +25,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def main() -> int:
     running.add_argument("--library", type=Path, help="the library of the plugins; or:")
     running.add_argument("--tensorrt-include", type=Path, help="TensorRT's headers, to build it with")
     running.add_argument("--tensorrt-root", type=Path, help="TensorRT's folder, with include/ and lib/, for C++")
+    running.add_argument("--precision", action="append", choices=PRECISIONS, help="default: both")
     running.add_argument("--without-cuda-libraries", action="store_true", help="TensorRT lacks cuBLAS and cuDNN")
     running.add_argument("--output", type=Path, default=HERE / "results" / "gpu_blocks.json")
     for each in (preparing, running):
@@ -82,19 +84,27 @@ def measure(asked: argparse.Namespace) -> int:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "device": {"gpus": sides.gpus(), "cores": os.cpu_count(), "system": platform.platform()},
     }
-    if asked.torch_python:
-        document["torch"] = sides.side(asked.torch_python, ["block_torch.py", str(folder)])
+    precisions = asked.precision or PRECISIONS
+    chosen = [f"--precision={precision}" for precision in precisions]
     plain = ["--without-cuda-libraries"] if asked.without_cuda_libraries else []
-    arguments = [str(folder), "--library", str(library), *plain]
+    arguments = [str(folder), "--library", str(library), *chosen, *plain]
     plan = folder / "example.plan"
-    document["tensorrt"] = sides.side(
-        asked.tensorrt_python, ["block_tensorrt.py", *arguments, "--example-plan", str(plan)]
-    )
-    document["sanitizer"] = sanitized(asked.tensorrt_python, folder, arguments)
-    if asked.tensorrt_root is not None:
-        document["cpp"] = cpp(asked.tensorrt_python, asked.tensorrt_root, plan)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "torch": lambda: sides.side(asked.torch_python, ["block_torch.py", str(folder), *chosen]),
+        "tensorrt": lambda: sides.side(
+            asked.tensorrt_python, ["block_tensorrt.py", *arguments, "--example-plan", str(plan)]
+        ),
+        "sanitizer": lambda: sanitized(asked.tensorrt_python, folder, arguments, precisions),
+        "cpp": lambda: cpp(asked.tensorrt_python, asked.tensorrt_root, plan),
+    }
+    if asked.torch_python is None:
+        del parts["torch"]
+    if asked.tensorrt_root is None:
+        del parts["cpp"]
     asked.output.parent.mkdir(parents=True, exist_ok=True)
-    asked.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for name, part in parts.items():  # what is known is kept where a later part takes too long
+        document[name] = part()
+        asked.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     bad = problems(document)
     print(table(document), *(f"FAILED {line}" for line in bad), f"written to {asked.output}", sep="\n")
     return 1 if bad else 0
@@ -108,12 +118,12 @@ def build_plugins(headers: Path, folder: Path) -> Path:
     return folder / "libs2deploy_plugins.so"
 
 
-def sanitized(command: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
+def sanitized(command: str, folder: Path, arguments: list[str], precisions: Sequence[str]) -> dict[str, Any]:
     """Runs the first engine with plugins once under compute-sanitizer, in each precision."""
     if shutil.which(_SANITIZER[0]) is None:
         return {"failed": f"{_SANITIZER[0]} is not on PATH"}
     results: dict[str, Any] = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         found = sorted((folder / "plans").glob(f"*.plugin.{precision}.plan"))
         if not found:
             return {"failed": f"there is no plan with plugins in {precision}"}

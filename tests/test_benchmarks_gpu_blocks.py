@@ -142,6 +142,19 @@ def test_pytorch_is_timed_as_it_is_written(folder: Path, monkeypatch: pytest.Mon
     assert all(row["off"] > 1e-2 for row in rows)
 
 
+def test_one_precision_alone(
+    folder: Path, engines, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = engines()
+    arguments = [str(folder), "--library", "lib.so", "--precision", "fp32"]
+    monkeypatch.setattr(sys, "argv", ["block_tensorrt.py", *arguments])
+    block_tensorrt.main()
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert {row["precision"] for row in rows} == {"fp32"}
+    assert len(rows) == 6
+    assert all(one["tf32"] is False for one in asked)
+
+
 def test_the_table_sets_the_plugins_against_the_best_of_the_others() -> None:
     row = {"block": "b", "precision": "fp16", "batch": 4}
     times = {"scatter": 3.0, "slices": 2.0, "plugin": 1.0}
@@ -192,6 +205,8 @@ def test_parts_that_fail_are_told_and_the_rest_is_kept(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert called(works) == 0
     assert json.loads(output.read_text(encoding="utf-8"))["sanitizer"] == {"fp32": "clean", "fp16": "clean"}
+    assert called(works, "--precision", "fp16") == 0
+    assert json.loads(output.read_text(encoding="utf-8"))["sanitizer"] == {"fp16": "clean"}
     script(tmp_path / "compute-sanitizer", "echo invalid read; exit 9")
     assert called(works, "--tensorrt-root", tmp_path) == 1
     assert "invalid read" in json.loads(output.read_text(encoding="utf-8"))["sanitizer"]["failed"]

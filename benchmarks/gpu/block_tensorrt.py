@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--without-cuda-libraries", action="store_true", help="neither cuBLAS nor cuDNN is installed")
     parser.add_argument("--once", type=Path, metavar="PLAN", help="run this plan once and measure nothing")
     parser.add_argument("--example-plan", type=Path, help="build the example model with kernels to this plan, too")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="default: both")
     asked = parser.parse_args()
     if asked.without_cuda_libraries:
         build_with_plain_tactics()
@@ -62,7 +63,7 @@ def main() -> None:
     plans = asked.folder / "plans"
     plans.mkdir(exist_ok=True)
     for case in read(asked.folder):
-        for precision in PRECISIONS:
+        for precision in asked.precision or PRECISIONS:
             rows += compared(case, precision, asked.folder, plans, asked.library)
     document: dict[str, Any] = {"versions": dict(versions()), "rows": rows}
     if asked.example_plan is not None:

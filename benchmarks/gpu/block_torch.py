@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="what was prepared")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="default: both")
     asked = parser.parse_args()
     if asked.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch finds no GPU here")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    rows = [row for case in read(asked.folder) for row in measured(case, asked.folder, asked.device)]
+    precisions = asked.precision or PRECISIONS
+    rows = [row for case in read(asked.folder) for row in measured(case, asked.folder, asked.device, precisions)]
     place = torch.cuda.get_device_name() if asked.device == "cuda" else asked.device
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda}
     print(json.dumps({"versions": versions, "device": place, "rows": rows}))
 
 
-def measured(case: Case, folder: Path, device: str) -> Iterator[dict[str, Any]]:
+def measured(case: Case, folder: Path, device: str, precisions: Sequence[str] = PRECISIONS) -> Iterator[dict[str, Any]]:
     """Yields a row for each way, precision and batch of a block."""
-    for precision in PRECISIONS:
+    for precision in precisions:
         dtype = torch.float16 if precision == "fp16" else torch.float32
         module = module_of(case).to(device, dtype)
         with np.load(folder / case.feed(0)) as archive:
