@@ -79,7 +79,7 @@ def test_every_block_is_two_operators_of_the_plugins(example: ModuleType, tmp_pa
     for plugin in (False, True):
         path = tmp_path / f"{plugin}.onnx"
         s2deploy.export(model, path, inputs=["images:2,3,56,42"], plugin=plugin, validate=False)
-        graphs.append(Counter(node.op_type for node in ir.load(path).graph))
+        graphs.append(Counter(node.op_type.removesuffix("_2") for node in ir.load(path).graph))
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         images = torch.randn(2, 3, 56, 42, generator=torch.Generator().manual_seed(0)).numpy()
         runs.append(session.run(None, {"images": images})[0])

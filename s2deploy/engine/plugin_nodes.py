@@ -1,7 +1,8 @@
 """Operators of the plugins as the parsers of TensorRT find them: nodes without functions, with their plugin spelt out.
 
 Before: nodes of domain `s2deploy.ops.DOMAIN`, each with a local function, which would win over a plugin.
-After: the same nodes with the attributes ``plugin_namespace`` and ``plugin_version``; no functions.
+After: the same nodes by the operators' names, with the attributes ``plugin_namespace`` and ``plugin_version``; no
+functions.
 Refused: nothing.
 Preserves: names, shapes, dtypes; the values are what the plugins compute, which `s2deploy.ops` defines.
 Source: TensorRT's parsers up to 10.1 take the namespace from the attribute alone, later ones from the domain as well.
@@ -11,8 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s2deploy.ops import DOMAIN, VERSION
-from s2deploy.precision.functions import is_operator
+from s2deploy.ops import DOMAIN, VERSION, op_named
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,8 +23,9 @@ def as_plugins(model: ir.Model) -> None:
     import onnx_ir as ir
 
     for node in model.graph.all_nodes():
-        if is_operator(node):
-            node.overload = ""
+        op = op_named(node.domain, node.op_type)
+        if op is not None:
+            node.op_type = op.name
             node.attributes.add(ir.AttrString("plugin_namespace", DOMAIN))
             node.attributes.add(ir.AttrString("plugin_version", str(VERSION)))
     for name in [name for name, function in model.functions.items() if function.domain == DOMAIN]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from s2deploy.ops import SHIFT_SUM_POOL, SPATIAL_SHIFT
-from s2deploy.precision.functions import is_operator
+from s2deploy.ops import SHIFT_SUM_POOL, SPATIAL_SHIFT, Op, op_named
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 def with_stand_ins(model: ir.Model) -> None:
     """Replaces the operators in place."""
     for node in list(model.graph):
-        if is_operator(node):
-            _replace(model.graph, node)
+        op = op_named(node.domain, node.op_type)
+        if op is not None:
+            _replace(model.graph, node, op)
 
 
-def _replace(graph: ir.Graph, node: ir.Node) -> None:
+def _replace(graph: ir.Graph, node: ir.Node, op: Op) -> None:
     import onnx_ir as ir
 
     def ints(name: str, values: list[int]) -> ir.Value:
@@ -40,18 +40,18 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     channels = None if x is None or x.shape is None else x.shape[3 if last else 1]
     if x is None or not isinstance(channels, int):
         return
-    if node.op_type == SPATIAL_SHIFT.name:
+    if op is SPATIAL_SHIFT:
         new = [ir.node("Abs", [x])]
     else:
         summed, axis = x, 3 if last else 1
         new = []
-        if node.op_type == SHIFT_SUM_POOL.name:
+        if op is SHIFT_SUM_POOL:
             new.append(ir.node("ReduceSum", [x, ints("places", [1, 2] if last else [2, 3])], {"keepdims": 0}))
             summed, axis = new[0].outputs[0], 1
             summed.name, summed.type = f"{node.name}/pooled", x.type
         each = channels // node.attributes.get_int("branches", 1)
         new.append(ir.node("Slice", [summed, ints("from", [0]), ints("to", [each]), ints("axis", [axis])]))
-        if node.op_type == SHIFT_SUM_POOL.name:
+        if op is SHIFT_SUM_POOL:
             new.append(ir.node("Cast", [new[-1].outputs[0]], {"to": int(ir.DataType.FLOAT)}))
             new[-2].outputs[0].name, new[-2].outputs[0].type = f"{node.name}/part", x.type
     for number, one in enumerate(new[:-1]):

@@ -6,7 +6,18 @@ references here are the definition; kernels, TensorRT plugins and function bodie
 
 from s2deploy.ops.configuration import MAX_EXTENT, MAX_OFFSET, MAX_SEGMENTS, Border, Configuration, Shift
 from s2deploy.ops.reference import shift_sum, shift_sum_pool, spatial_shift
-from s2deploy.ops.schema import DOMAIN, OPS, SHIFT_SUM, SHIFT_SUM_POOL, SPATIAL_SHIFT, VERSION, Attribute, Op, Tensor
+from s2deploy.ops.schema import (
+    DOMAIN,
+    OPS,
+    SHIFT_SUM,
+    SHIFT_SUM_POOL,
+    SPATIAL_SHIFT,
+    VERSION,
+    Attribute,
+    Op,
+    Tensor,
+    op_named,
+)
 
 __all__ = [
     "DOMAIN",
@@ -24,6 +35,7 @@ __all__ = [
     "Op",
     "Shift",
     "Tensor",
+    "op_named",
     "shift_sum",
     "shift_sum_pool",
     "spatial_shift",

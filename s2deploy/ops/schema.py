@@ -144,3 +144,15 @@ SHIFT_SUM_POOL = Op(
 )
 OPS = (SPATIAL_SHIFT, SHIFT_SUM, SHIFT_SUM_POOL)
 """Every operator of the domain."""
+
+
+def op_named(domain: str, name: str) -> Op | None:
+    """Returns the operator that a node or a function of a file is of; None where it is of none.
+
+    Args:
+        domain: Its domain.
+        name: Its name: the operator's, in a file with several configurations with a number behind: ``ShiftSum_2``.
+    """
+    base, separator, number = name.partition("_")
+    found = next((op for op in OPS if op.name == base), None)
+    return found if domain == DOMAIN and (not separator or number.isdigit()) else None

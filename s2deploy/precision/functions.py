@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from s2deploy.ops import DOMAIN, OPS
+from s2deploy.ops import DOMAIN, op_named
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-_NAMES = frozenset(op.name for op in OPS)
-_IN_FLOAT32 = frozenset(op.name for op in OPS if op.output.type == "float32")
 
 
 def inline(model: ir.Model, *, keep_operators: bool = False) -> bool:
@@ -42,7 +39,8 @@ def inline(model: ir.Model, *, keep_operators: bool = False) -> bool:
 
 def operators(model: ir.Model) -> dict[str, int]:
     """Returns how often each operator of the plugins occurs."""
-    return dict(Counter(node.op_type for node in model.graph.all_nodes() if is_operator(node)))
+    found = (op_named(node.domain, node.op_type) for node in model.graph.all_nodes())
+    return dict(Counter(op.name for op in found if op is not None))
 
 
 def have_functions(model: ir.Model) -> bool:
@@ -53,13 +51,14 @@ def have_functions(model: ir.Model) -> bool:
 
 def is_operator(node: ir.Node) -> bool:
     """Whether a node is one of the operators of `s2deploy.ops`."""
-    return node.domain == DOMAIN and node.op_type in _NAMES
+    return op_named(node.domain, node.op_type) is not None
 
 
 def gives_float32(node: ir.Node) -> bool:
     """Whether a node is an operator of the plugins whose result is float32 whatever it is given."""
-    return is_operator(node) and node.op_type in _IN_FLOAT32
+    op = op_named(node.domain, node.op_type)
+    return op is not None and op.output.type == "float32"
 
 
 def _is_body(function: ir.Function) -> bool:
-    return function.domain == DOMAIN and function.name in _NAMES
+    return op_named(function.domain, function.name) is not None

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from s2deploy.errors import RewriteError
+from s2deploy.ops import op_named
 from s2deploy.rewrite.changes import Change, Changes, Withdrawal
 from s2deploy.rewrite.context import Context, Pass, RewriteReport
 from s2deploy.rewrite.layout import Layout
@@ -19,7 +20,6 @@ from s2deploy.rewrite.movement import Rewrite
 from s2deploy.rewrite.multiples import factored, part_of
 from s2deploy.rewrite.outputs import faces, restore
 from s2deploy.rewrite.passes import DEFAULT_PASSES, PLUGIN_PASSES, REORDERING, clean_up
-from s2deploy.rewrite.plugin_functions import is_operator
 from s2deploy.rewrite.refusals import Refusal
 from s2deploy.rewrite.rules import SCATTERS
 from s2deploy.rewrite.runtime_costs import DEFAULT_RUNTIME
@@ -103,7 +103,8 @@ def count_nodes(model: ir.Model) -> int:
 
 def plugin_operators(model: ir.Model) -> tuple[str, ...]:
     """Returns the names of the operators of `s2deploy.ops` that a model's graph has, sorted."""
-    return tuple(sorted({node.op_type for node in model.graph.all_nodes() if is_operator(node)}))
+    found = (op_named(node.domain, node.op_type) for node in model.graph.all_nodes())
+    return tuple(sorted({op.name for op in found if op is not None}))
 
 
 def count_scatters(model: ir.Model) -> int:

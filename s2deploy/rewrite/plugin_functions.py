@@ -1,12 +1,15 @@
 """The nodes of domain ``s2deploy`` that a graph gets, and the local functions that say what they compute.
 
-A node is backed by a function of its own domain and name, one overload for each configuration and number of channels,
-so that a file runs on any runtime that knows functions, such as onnxruntime; a runtime that has a plugin of that name
-takes it where the function is left out. A body is written for one configuration: attributes of a function cannot say
-how many Slices it has. The function repeats them with their values, so that each is described by itself.
+A node is backed by a function of its own domain and name, so that a file runs on any runtime that knows functions, such
+as onnxruntime; a runtime that has a plugin of the operator's name takes it where the function is left out. A body is
+written for one configuration and number of channels: attributes of a function cannot say how many Slices it has.
+Further ones in a file have a number behind their name. The function repeats the attributes with their values, so that
+each is described by itself.
 
-Requires: opset 13, in which axes are inputs; files with overloads have IR version 10.
-Source: the ONNX specification of functions; ``ops`` defines what the bodies compute.
+Requires: opset 13, in which axes are inputs; IR version 8, the first with functions.
+Source: the ONNX specification of functions; ``ops`` defines what the bodies compute. Functions of one name that differ
+by overload are not used: onnxruntime 1.23 computes one of them for all, without a word. It also takes a Constant with
+``value_ints`` in a function for a scalar.
 """
 
 from __future__ import annotations
@@ -15,27 +18,35 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from s2deploy.ops import DOMAIN, OPS, SHIFT_SUM, SHIFT_SUM_POOL, SPATIAL_SHIFT, VERSION, Border, Configuration
+from s2deploy.ops import (
+    DOMAIN,
+    SHIFT_SUM,
+    SHIFT_SUM_POOL,
+    SPATIAL_SHIFT,
+    VERSION,
+    Border,
+    Configuration,
+    op_named,
+)
 from s2deploy.ops.schema import TYPES, Op
 
 OLDEST_OPSET = 13
-FUNCTION_IR_VERSION = 10
+FUNCTION_IR_VERSION = 8
 DTYPES = tuple(ir.DataType[name.upper().replace("FLOAT32", "FLOAT")] for name in TYPES)
 """The element types the operators take."""
 
 _END = 2**63 - 1
 _CHANNELS = "s2deploy.channels"
-_NAMES = frozenset(op.name for op in OPS)
 
 
 def is_operator(node: ir.Node) -> bool:
     """Whether a node is one of the operators of `ops`."""
-    return node.domain == DOMAIN and node.op_type in _NAMES
+    return op_named(node.domain, node.op_type) is not None
 
 
 def is_function_of_operator(function: ir.Function) -> bool:
     """Whether a local function is the body of one of the operators of `ops`."""
-    return function.domain == DOMAIN and function.name in _NAMES
+    return op_named(function.domain, function.name) is not None
 
 
 def operator_node(
@@ -51,29 +62,30 @@ def operator_node(
         inputs: Its inputs.
     """
     attributes = op.encode(configuration)
-    overload = _overload(model, op, attributes, channels)
-    if overload is None:
-        taken = {function.overload for function in model.functions.values() if function.name == op.name}
-        overload = next(name for name in map(str, range(1, len(taken) + 2)) if name not in taken)
-        function = _function(op, configuration, channels, overload, model.graph.opset_imports[""])
+    name = _known(model, op, attributes, channels)
+    if name is None:
+        taken = {function.name for function in model.functions.values() if function.domain == DOMAIN}
+        names = (op.name if number == 1 else f"{op.name}_{number}" for number in range(1, len(taken) + 2))
+        name = next(one for one in names if one not in taken)
+        function = _function(op, configuration, channels, name, model.graph.opset_imports[""])
         model.functions[function.identifier()] = function
     model.graph.opset_imports.setdefault(DOMAIN, VERSION)
     model.ir_version = max(model.ir_version, FUNCTION_IR_VERSION)
-    return ir.node(op.name, inputs, attributes, domain=DOMAIN, overload=overload)
+    return ir.node(name, inputs, attributes, domain=DOMAIN)
 
 
-def _overload(model: ir.Model, op: Op, attributes: Mapping[str, int | list[int]], channels: int) -> str | None:
-    """Returns the overload of a function that the model has already."""
+def _known(model: ir.Model, op: Op, attributes: Mapping[str, int | list[int]], channels: int) -> str | None:
+    """Returns the name of a function that the model has already."""
     for function in model.functions.values():
-        if is_function_of_operator(function) and function.name == op.name and _CHANNELS in function.metadata_props:
+        if op_named(function.domain, function.name) is op and _CHANNELS in function.metadata_props:
             stated = {name: attribute.value for name, attribute in function.attributes.items()}
             same = {name: list(value) if isinstance(value, Sequence) else value for name, value in stated.items()}
             if same == attributes and function.metadata_props[_CHANNELS] == str(channels):
-                return str(function.overload)
+                return str(function.name)
     return None
 
 
-def _function(op: Op, configuration: Configuration, channels: int, overload: str, opset: int) -> ir.Function:
+def _function(op: Op, configuration: Configuration, channels: int, name: str, opset: int) -> ir.Function:
     inputs = [ir.Value(name=tensor.name) for tensor in op.inputs]
     body = _Body()
     shifted = body.shifted(inputs[0], configuration, channels * configuration.branches)
@@ -94,9 +106,9 @@ def _function(op: Op, configuration: Configuration, channels: int, overload: str
         branches = body.split(shifted, axis, k, channels)
         output = body.summed([body.add("Mul", list(pair)) for pair in zip(branches, fitting, strict=True)])
     output.name = op.output.name
-    graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": opset}, name=op.name)
+    graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": opset}, name=name)
     attributes = [ir.convenience.convert_attribute(name, value) for name, value in op.encode(configuration).items()]
-    function = ir.Function(DOMAIN, op.name, overload, graph=graph, attributes=attributes)
+    function = ir.Function(DOMAIN, name, "", graph=graph, attributes=attributes)
     function.metadata_props[_CHANNELS] = str(channels)
     return function
 
@@ -121,7 +133,7 @@ class _Body:
         return node.outputs[0]
 
     def ints(self, values: Sequence[int]) -> ir.Value:
-        node = ir.node("Constant", [], {"value_ints": list(values)})
+        node = ir.node("Constant", [], {"value": ir.tensor(list(values), dtype=ir.DataType.INT64)})
         self.nodes.append(node)
         node.name = f"Constant_{len(self.nodes)}"
         node.outputs[0].name = f"constant_{len(self.nodes)}"
