@@ -45,7 +45,7 @@ def split(
     common.RemoveUnusedNodesPass()(graph)
     common.NameFixPass()(graph)
     result = ir.to_proto(graph)
-    onnx.checker.check_model(result)
+    onnx.checker.check_model(result, full_check=True)
     return result, done
 
 

@@ -197,7 +197,7 @@ def _renamed(size: Size, of_symbol: Mapping[str, Dim], used: set[str | None]) ->
     symbols = set(re.findall(r"[^\W\d]\w*", size.value))
     if (symbols - set(of_symbol)) & used:  # a name of the file that now means something else
         return ir.SymbolicDim(None)
-    if not symbols & set(of_symbol):
+    if all(_size(of_symbol[name]) == ir.SymbolicDim(name) for name in symbols & set(of_symbol)):
         return size
     sizes = {name: dim.opt if dim.is_fixed else dimension(str(dim.name)) for name, dim in of_symbol.items()}
     renamed = substituted(parse(size.value), sizes)

@@ -87,7 +87,9 @@ def forms(rank: int, place: int) -> list[str]:
     return found
 
 
-def write_linear(writer: Writer, linear: Linear, form: str, version: ir.Value, perm: Perm) -> ir.Value:
+def write_linear(
+    writer: Writer, linear: Linear, form: str, version: ir.Value, perm: Perm, like: ir.Value | None = None
+) -> ir.Value:
     """Writes a linear map in front of its node and returns its output.
 
     Args:
@@ -96,8 +98,9 @@ def write_linear(writer: Writer, linear: Linear, form: str, version: ir.Value, p
         form: One of `forms`.
         version: What is mapped, with its axes in another order.
         perm: That order.
+        like: A value of the type and shape that the result has before its axes are exchanged; the output unless given.
     """
-    out, before = linear.output, linear.add or linear.node
+    out, before = linear.output if like is None else like, linear.add or linear.node
     inputs, channels = linear.channels
     matrix = _matrix(writer, linear, transposed=form != "MatMul", spatial=len(perm) - 2 if form == "Conv" else 0)
     if form == "Conv":

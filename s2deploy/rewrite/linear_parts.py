@@ -214,8 +214,9 @@ def _write(facts: Interpretation, linear: Linear, part: _Part) -> None:
     own = replace(linear, matrix=_channels(facts, linear.matrix, 0 if linear.is_transposed else 1, part), bias=bias)
     shape = list(facts.shape(linear.output))
     shape[linear.axis] = part.end - part.start
-    value = write_linear(Writer(facts), own, linear.form, linear.data, tuple(range(len(shape))))
-    annotate(value, linear.output, tuple(shape))
+    like = ir.Value()
+    annotate(like, linear.output, tuple(shape))
+    value = write_linear(Writer(facts), own, linear.form, linear.data, tuple(range(len(shape))), like)
     for piece in part.pieces:
         if piece.is_copy and (piece.start, piece.end) == (part.start, part.end):
             substitute(facts.graph, piece.output, value, before)
