@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from latency_workloads import BLOCKS, DYNAMIC, DYNAMO, FLOORS, OURS, PORTABLE, RUNTIMES, SCRIPT, SLIM, Workload
+from latency_workloads import BLOCKS, DYNAMIC, DYNAMO, FLOORS, FOR_CPU, OURS, RUNTIMES, SCRIPT, SLIM, Workload
 
 import s2deploy
 from s2deploy.errors import S2DeployError
@@ -40,7 +40,7 @@ def exported(workload: Workload, folder: Path) -> tuple[dict[str, Path], dict[st
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    for label, size in ((OURS, workload.fixed), (DYNAMIC, workload.dynamic), (PORTABLE, workload.fixed)):
+    for label, size in ((OURS, workload.fixed), (DYNAMIC, workload.dynamic), (FOR_CPU, workload.fixed)):
         if not size:
             continue
         target, stamp = (folder / f"{_stem(label)}{suffix}" for suffix in (".onnx", ".json"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from latency_workloads import COMPILE, DYNAMIC, EAGER, EXPORTED_PEERS, FLOORS, OURS, PORTABLE
+from latency_workloads import COMPILE, DYNAMIC, EAGER, EXPORTED_PEERS, FLOORS, FOR_CPU, OURS
 
 from s2deploy.plot import Bar, Panel, chart, milliseconds
 
@@ -23,7 +23,7 @@ def means(document: dict[str, Any], threads: int = 1, group: str = "block") -> d
     """
     runs = [run for run in document["runs"] if run["threads"] == threads and run["group"] == group]
     found: dict[str, tuple[float, float, float]] = {}
-    for peer in (EAGER, COMPILE, BETTER, *EXPORTED_PEERS, DYNAMIC, PORTABLE, FLOOR):
+    for peer in (EAGER, COMPILE, BETTER, *EXPORTED_PEERS, DYNAMIC, FOR_CPU, FLOOR):
         ratios = [ratio for run in runs if (ratio := against(run, peer)) is not None]
         if ratios and len(ratios) == len(runs):
             found[peer] = (geometric_mean(ratios), min(ratios), max(ratios))
@@ -64,8 +64,7 @@ def readme_table(document: dict[str, Any]) -> list[str]:
         shown[0] = f"**{shown[0]}**"
         lines.append("| " + " | ".join([run["title"], *shown]) + " |")
     lines += ["", "dynamo and TorchScript are `torch.onnx.export`, the faster of the plain file and onnxslim's, on "]
-    lines[-1] += "onnxruntime like ours, which is exported with `--target-runtime onnxruntime-cpu`. Geometric means "
-    lines[-1] += "over the S2 blocks, and the range:"
+    lines[-1] += "onnxruntime like ours. Geometric means over the S2 blocks, and the range:"
     lines += ["", "| time as a multiple of s2deploy's | 1 thread | 2 threads |", "|---|---|---|"]
     one, two = means(document, 1), means(document, 2)
     for peer in one:

@@ -201,7 +201,5 @@ DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""
 PLUGIN_PASSES = (*_UNDERSTAND, fuse_weighted, clean_up, *_SIMPLIFY, fuse_shifted, clean_up, *_ARRANGE)
 """The same where plugins may compute parts: sums before they are taken apart, shifts before movement takes a form."""
-REORDERING = frozenset(
-    {fuse_weighted.__name__, fuse.__name__, unstack.__name__, layout.__name__, pool.__name__, order.__name__}
-)
+REORDERING = frozenset(one.__name__ for one in (fuse_weighted, fuse, unstack, layout, pool, order, split))
 """Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""
