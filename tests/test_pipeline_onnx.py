@@ -72,3 +72,12 @@ def test_fixed_sizes_are_no_condition(size: str, said: bool, tmp_path: Path) -> 
     onnx.save(make(f"(float[{size},3] x) => (float[{size},3] y)", "y = Relu(x)"), tmp_path / "source.onnx")
     result = s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx", validate=False)
     assert any("right where" in line for line in export_lines(result, "source.onnx", explain=True)) is said
+
+
+def test_casts_to_no_type_at_all_are_errors_of_the_file(tmp_path: Path) -> None:
+    model = make("(float[2,3] x) => (float[2,3] y)", "a = Cast<to = 2147483647>(x) b = Cast<to = 1>(a) y = Relu(b)")
+    onnx.save(model, tmp_path / "source.onnx")
+    with pytest.raises(S2DeployError) as caught:
+        s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx")
+    assert caught.value.hint
+    assert not (tmp_path / "out.onnx").exists()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
 from s2deploy.specs import Tolerance
 
-_RESOLUTIONS = {ir.DataType.FLOAT16: 2.0**-10, ir.DataType.BFLOAT16: 2.0**-7}
+_RESOLUTIONS: Mapping[int | None, float] = {ir.DataType.FLOAT16: 2.0**-10, ir.DataType.BFLOAT16: 2.0**-7}
 _STEPS = 4
 
 
@@ -23,7 +23,8 @@ def usual_tolerance(resolution: float) -> Tolerance:
     return Tolerance(max(usual.atol, _STEPS * resolution), max(usual.rtol, resolution))
 
 
-def _types(model: ir.Model) -> Iterator[ir.DataType | None]:
+def _types(model: ir.Model) -> Iterator[int | None]:
+    """Yields the element types of a model, as numbers; those of casts may be none that ONNX has."""
     for graph in model.graphs():
         yield from (value.dtype for value in (*graph.inputs, *graph.initializers.values()))
     bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
@@ -31,4 +32,4 @@ def _types(model: ir.Model) -> Iterator[ir.DataType | None]:
         for node in body.all_nodes():
             yield from (value.dtype for value in node.outputs)
             if node.op_type == "Cast" and "to" in node.attributes and not node.attributes["to"].is_ref():
-                yield ir.DataType(node.attributes["to"].as_int())
+                yield node.attributes["to"].as_int()
