@@ -7,13 +7,13 @@ operators that matter; its engine tells the inspector what the layers were asked
 
 from __future__ import annotations
 
-import enum
 import json
 import types
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
+from guarded import Guarded, Numbered
 
 API = Path(__file__).parent / "data" / "tensorrt_api.json"
 _LAYERS = {
@@ -27,35 +27,6 @@ _ALIASES = {
     "bool": "BOOL", "uint8": "UINT8", "fp8": "FP8", "int4": "INT4",
 }  # fmt: skip
 _ONNX_TYPES = {1: "FLOAT", 10: "HALF", 16: "BF16", 3: "INT8", 6: "INT32", 7: "INT32"}
-
-
-class Numbered(enum.Enum):
-    """As pybind makes them: no numbers, but convertible to one."""
-
-    def __int__(self) -> int:
-        return int(self.value)
-
-
-class Guarded:
-    """An object of an API class: only its listed names can be touched; names with an underscore are the fake's own."""
-
-    _allowed: ClassVar[frozenset[str]] = frozenset()
-    _calls: ClassVar[list[list[Any]]] = []
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name not in type(self)._allowed:
-            raise AttributeError(f"{type(self).__name__} of this version has no {name}")
-        return object.__getattribute__(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_"):
-            if name not in type(self)._allowed:
-                raise AttributeError(f"{type(self).__name__} of this version has no {name}")
-            type(self)._calls.append([f"{type(self).__name__}.{name}", getattr(self, "_name", ""), str(value)])
-        object.__setattr__(self, name, value)
-
-    def _record(self, call: str, *arguments: Any) -> None:
-        type(self)._calls.append([f"{type(self).__name__}.{call}", *map(str, arguments)])
 
 
 def make(version: str, stubborn: tuple[str, ...] = (), entry: str = "measured") -> types.ModuleType:
