@@ -28,9 +28,9 @@ def rows_of_an_argsort(x):
 
 @form(ROWS, refused=RUN_TIME)
 def boolean_index(x):
-    """y[x > 0] = values of another tensor"""
+    """y[x > 0] = as many values of another tensor, in reverse"""
     y = x.clone()
-    y[x > 0] = (x * 2)[x > 0]
+    y[x > 0] = (x * 2)[x > 0].flip(0)
     return y
 
 
