@@ -145,13 +145,17 @@ def read_along_another_axis(graph: Graph, data: str) -> list[str]:
     return ["a", "b"]
 
 
+def read_nothing(graph: Graph, data: str) -> list[str]:
+    return [cut(graph, data, 3, 3, name="a")]
+
+
 def read_at_once(graph: Graph, data: str) -> list[str]:
     return [cut(graph, data, 1, 5, axis=2, name="a")]
 
 
 @pytest.mark.parametrize(
     "read",
-    [read_whole, read_shown, read_stepwise, read_along_another_axis, read_at_once],
+    [read_whole, read_shown, read_stepwise, read_along_another_axis, read_at_once, read_nothing],
     ids=lambda read: read.__name__,
 )
 def test_results_that_are_read_otherwise_stay(read: Callable[[Graph, str], list[str]]) -> None:

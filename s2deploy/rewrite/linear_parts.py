@@ -181,7 +181,7 @@ def _chosen(
     highest = 0.0
     for choice in (read, _joined(read)):
         gains = [_gain(own, choice, each, total) for own in costs]
-        if gains[0] > highest and all(gain >= 0 for gain in gains):
+        if choice and gains[0] > highest and all(gain >= 0 for gain in gains):
             best, highest = choice, gains[0]
     return best
 
