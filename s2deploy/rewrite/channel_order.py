@@ -61,12 +61,14 @@ def order_channels(
     if graph.opset_imports.get("", _OLDEST_OPSET) < _OLDEST_OPSET:
         return []
     refusals: list[Refusal] = []
-    facts: Interpretation | None = None
-    for node in list(graph):
+    candidates = [node for node in graph if (read := input_order(node)) is not None and _may_help(read.value)]
+    if not candidates:
+        return []
+    facts = Interpretation(graph, ranges, RULES)
+    for node in candidates:
         read = input_order(node)
         if read is None or not _may_help(read.value):
             continue
-        facts = facts or Interpretation(graph, ranges, RULES)
         try:
             reordering = _Reordering(facts, *_unshaped(facts, read.value, read.axis))
             if not reordering.helps():
@@ -75,7 +77,6 @@ def order_channels(
             if allow(read.value.name or ""):
                 reordering.apply(plans)
                 read.reorder(reordering.new_order())
-                facts = None
         except (NotMovementError, UndecidedError) as reason:
             refusals.append(Refusal.of(node, str(reason)))
     return refusals

@@ -76,7 +76,7 @@ def permutation_of(
         NotMovementError: The order cannot be had for less than it saves; says why.
     """
     if _is_per_channel(facts.shape(value), axis):
-        return lambda: _gathered(facts.graph, value, axis, order)
+        return lambda: _gathered(facts, value, axis, order)
     if value.is_graph_output():
         raise NotMovementError("channels that are an output")
     constants = list(_constants(facts, value, axis))
@@ -89,7 +89,7 @@ def permutation_of(
             _reorder_constant(node, index, constant_axis, order)
         for small in restored:
             users = list(small.uses())
-            ordered = _gathered(facts.graph, small, axis, back)
+            ordered = _gathered(facts, small, axis, back)
             for use in users:
                 use.node.replace_input_with(use.idx, ordered)
         return value
@@ -185,7 +185,8 @@ def _keeps_channels(facts: Interpretation, node: ir.Node, axis: int) -> bool:
     return node.op_type in ("Reshape", "ReduceSum", "ReduceMean")
 
 
-def _gathered(graph: ir.Graph, value: ir.Value, axis: int, order: Sequence[int]) -> ir.Value:
+def _gathered(facts: Interpretation, value: ir.Value, axis: int, order: Sequence[int]) -> ir.Value:
+    graph = facts.graph
     indices = add_initializer(graph, f"{value.name}_order", np.array(order, np.int64))
     node = ir.node("Gather", [value, indices], {"axis": axis})
     node.outputs[0].type, node.outputs[0].shape = value.type, None if value.shape is None else value.shape.copy()
@@ -194,6 +195,7 @@ def _gathered(graph: ir.Graph, value: ir.Value, axis: int, order: Sequence[int])
         graph.insert_before(graph[0], node)
     else:
         graph.insert_after(producer, node)
+    facts.visit(node)
     return node.outputs[0]
 
 

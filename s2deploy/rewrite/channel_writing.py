@@ -89,8 +89,9 @@ class Writer:
             sizes = self._integers(places[0].value, *(place.end - place.start for place in places))
             outputs = [node.outputs[0] for node in nodes]
             split = ir.node("Split", [places[0].value, sizes], {"axis": places[0].axis}, num_outputs=len(nodes))
-            first = min(nodes, key=list(self._facts.graph).index)
+            first = next(node for node in self._read.values() if node in nodes)
             self._facts.graph.insert_before(first, split)
+            self._facts.visit(split)
             for old, new in zip(outputs, split.outputs, strict=True):
                 new.type, new.shape = old.type, old.shape
                 old.replace_all_uses_with(new)
@@ -157,6 +158,7 @@ class Writer:
 
     def _insert(self, node: ir.Node) -> ir.Value:
         self._facts.graph.insert_before(self._before, node)
+        self._facts.visit(node)
         return node.outputs[0]
 
 

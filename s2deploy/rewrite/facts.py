@@ -80,9 +80,15 @@ class Interpretation(Shapes):
         self._anchors: frozenset[ir.Value] | None = frozenset()
         self._unvisited: dict[ir.Value, int] = {}
         for node in graph:
-            self._visit(node)
+            self.visit(node)
             if not fixed:  # with fixed sizes other values may be read than those somebody will ask for
                 self._forget(node)
+
+    def visit(self, node: ir.Node) -> None:
+        """Finds out what a node's outputs are; of one that is added later, what is added before it comes first."""
+        rule = self._rules.get(node.op_type) if node.domain == "" else None
+        if rule is None or not self._understand(node, lambda: self._shorter(node, rule), composing=True):
+            self.infer(node)
 
     def tiling(self, value: ir.Value | None) -> Tiling:
         """Returns a value as boxes of sources; a value that no movement produced is its own source."""
@@ -231,11 +237,6 @@ class Interpretation(Shapes):
             return self._rules[node.op_type](self, node)
         finally:
             self._anchors = frozenset()
-
-    def _visit(self, node: ir.Node) -> None:
-        rule = self._rules.get(node.op_type) if node.domain == "" else None
-        if rule is None or not self._understand(node, lambda: self._shorter(node, rule), composing=True):
-            self.infer(node)
 
     def _understand(self, node: ir.Node, tilings: Callable[[], Sequence[Movement]], *, composing: bool) -> bool:
         """Adopts what a rule makes of a node, and tells whether there was anything to adopt."""

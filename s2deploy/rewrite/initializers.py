@@ -9,8 +9,12 @@ from s2deploy.rewrite.constants import Array
 
 def add_initializer(graph: ir.Graph, name: str, elements: Array | ir.TensorProtocol) -> ir.Value:
     """Adds an initializer with the given elements, under the name or the next one that is free, and returns it."""
-    while name in graph.initializers:
-        name += "_"
+    key, base = ("s2deploy.numbered", name), name
+    number = graph.meta.get(key, 1)
+    while name in graph.initializers:  # counted on from the last one: a large graph has thousands of some
+        number += 1
+        name = f"{base}_{number}"
+    graph.meta[key] = number
     tensor = elements if isinstance(elements, ir.TensorProtocol) else ir.Tensor(elements, name=name)
     tensor.name = name
     value = ir.Value(

@@ -23,11 +23,16 @@ class Writer:
 
     Args:
         facts: The facts about the graph that receives the nodes.
+
+    Attributes:
+        facts: The same.
+        written: The nodes that were written, in that order.
     """
 
     def __init__(self, facts: Interpretation) -> None:
         self.facts = facts
-        self._versions: dict[tuple[ir.Value, Perm], ir.Value] = {}
+        self.written: list[ir.Node] = []
+        self._versions: dict[ir.Value, dict[Perm, ir.Value]] = {}
         self._constants: dict[tuple[object, ...], ir.Value] = {}
 
     def shape(self, value: ir.Value) -> Shape:
@@ -36,16 +41,17 @@ class Writer:
 
     def is_there(self, value: ir.Value, perm: Perm) -> bool:
         """Whether a value exists in an order."""
-        return (value, perm) in self._versions
+        return perm in self._versions.get(value, ())
 
     def keep(self, value: ir.Value, perm: Perm, version: ir.Value) -> None:
         """Records a value in an order."""
-        self._versions[value, perm] = version
+        self._versions.setdefault(value, {})[perm] = version
 
     def version(self, value: ir.Value, perm: Perm) -> ir.Value:
         """Returns a value in an order, transposed right after it is computed if it is not there yet."""
-        if (value, perm) not in self._versions:
-            own, there = next((p, v) for (known, p), v in self._versions.items() if known is value)
+        versions = self._versions[value]
+        if perm not in versions:
+            own, there = next(iter(versions.items()))
             step = tuple(own.index(axis) for axis in perm)
             node = ir.node("Transpose", [there], {"perm": step})
             producer = there.producer()
@@ -56,8 +62,9 @@ class Writer:
                 self.facts.graph.insert_after(producer, node)
             shape = self.shape(value)
             annotate(node.outputs[0], value, tuple(shape[axis] for axis in perm))
-            self._versions[value, perm] = node.outputs[0]
-        return self._versions[value, perm]
+            self.written.append(node)
+            versions[perm] = node.outputs[0]
+        return versions[perm]
 
     def add(
         self,
@@ -158,6 +165,7 @@ class Writer:
 
     def _insert(self, node: ir.Node, before: ir.Node) -> None:
         self.facts.graph.insert_before(before, node)
+        self.written.append(node)
 
 
 def annotate(value: ir.Value, like: ir.Value, shape: Shape) -> None:

@@ -86,11 +86,11 @@ def split_maps(
     done: list[Rewrite] = []
     if graph.opset_imports.get("", _OLDEST_OPSET) < _OLDEST_OPSET:
         return done
-    facts: Interpretation | None = None
-    for node in list(graph):
-        if node.op_type not in ("Conv", "MatMul") or not _may_be_cropped(node):
-            continue
-        facts = facts or Interpretation(graph, ranges, RULES)
+    candidates = [node for node in graph if node.op_type in ("Conv", "MatMul") and _may_be_cropped(node)]
+    if not candidates:
+        return done
+    facts = Interpretation(graph, ranges, RULES)
+    for node in candidates:
         linear = linear_of(facts, node)
         pieces = None if linear is None else _pieces(facts, linear)
         if linear is None or not pieces:
@@ -99,13 +99,12 @@ def split_maps(
         if parts is None or not allow(linear.output.name or ""):
             continue
         before = Counter(one.op_type for one in dict.fromkeys([linear.node, *(piece.node for piece in pieces)]))
-        nodes = set(graph)
+        writer = Writer(facts)
         for part in parts:
-            _write(facts, linear, part)
-        after = Counter(one.op_type for one in graph if one not in nodes)
+            _write(writer, linear, part)
+        after = Counter(one.op_type for one in writer.written)
         source = node.metadata_props.get("s2deploy.source")
         done.append(Rewrite(linear.output.name or "", dict(before), dict(after), source))
-        facts = None
     return done
 
 
@@ -207,8 +206,9 @@ def _gain(own: RuntimeCosts, parts: Sequence[_Part], each: float, total: int) ->
     return copies + reread - (len(parts) - 1) * own.node_ns
 
 
-def _write(facts: Interpretation, linear: Linear, part: _Part) -> None:
+def _write(writer: Writer, linear: Linear, part: _Part) -> None:
     """Writes the map that gives some channels, and has what reads them read its result."""
+    facts = writer.facts
     before = linear.add or linear.node
     bias = None if linear.bias is None else _channels(facts, linear.bias, None, part)
     own = replace(linear, matrix=_channels(facts, linear.matrix, 0 if linear.is_transposed else 1, part), bias=bias)
@@ -216,18 +216,17 @@ def _write(facts: Interpretation, linear: Linear, part: _Part) -> None:
     shape[linear.axis] = part.end - part.start
     like = ir.Value()
     annotate(like, linear.output, tuple(shape))
-    value = write_linear(Writer(facts), own, linear.form, linear.data, tuple(range(len(shape))), like)
+    value = write_linear(writer, own, linear.form, linear.data, tuple(range(len(shape))), like)
     for piece in part.pieces:
         if piece.is_copy and (piece.start, piece.end) == (part.start, part.end):
             substitute(facts.graph, piece.output, value, before)
         else:
-            new = _cropped(facts, linear, piece, value, part)
-            substitute(facts.graph, piece.output, new.outputs[0], piece.node)
+            substitute(facts.graph, piece.output, _cropped(writer, linear, piece, value, part), piece.node)
 
 
-def _cropped(facts: Interpretation, linear: Linear, piece: _Piece, value: ir.Value, part: _Part) -> ir.Node:
+def _cropped(writer: Writer, linear: Linear, piece: _Piece, value: ir.Value, part: _Part) -> ir.Value:
     """Writes what a node makes of its channels, from a part that holds them."""
-    rank, axis, node = len(facts.shape(linear.output)), linear.axis, piece.node
+    rank, axis, node = len(writer.shape(linear.output)), linear.axis, piece.node
     if node.op_type == "Pad":
         pads = list(pads_of(node) or ())
         pads[axis], pads[rank + axis] = part.start - piece.start, piece.end - part.end
@@ -241,13 +240,10 @@ def _cropped(facts: Interpretation, linear: Linear, piece: _Piece, value: ir.Val
         rows = [[cut[own][which] for own in sorted(cut)] for which in range(3)]
         bounds = [np.array(row, np.int64) for row in (rows[0], rows[1], sorted(cut), rows[2])]
         rest = []
-    inputs = [value, *(add_initializer(facts.graph, "s2deploy_bounds", numbers) for numbers in bounds), *rest]
+    inputs = [value, *(writer.constant(numbers, "s2deploy_bounds") for numbers in bounds), *rest]
     attributes = {} if node.op_type == "Split" else dict(node.attributes)
     op_type = "Slice" if node.op_type == "Split" else node.op_type
-    new = ir.node(op_type, inputs, attributes, metadata_props=dict(node.metadata_props))
-    new.outputs[0].type, new.outputs[0].shape = piece.output.type, piece.output.shape
-    facts.graph.insert_before(node, new)
-    return new
+    return writer.add(op_type, inputs, node, like=piece.output, attributes=attributes)
 
 
 def _channels(facts: Interpretation, value: ir.Value, axis: int | None, part: _Part) -> ir.Value:

@@ -99,10 +99,10 @@ def pool_first(
             continue
         if pooling is None or not _pays(facts, root, pooling, sizes, costs) or not allow(name):
             continue
-        old = list(graph)
+        there = len(writer.written)
         new = PoolingWriter(writer, pooling, root.output, last).write()
         before = Counter(node.op_type for node in root.nodes)
-        after = Counter(node.op_type for node in graph if node not in set(old))
+        after = Counter(node.op_type for node in writer.written[there:])
         done.append(Rewrite(name, before, after, last.metadata_props.get("s2deploy.source")))
         substitute(graph, root.output, new, last)
     return done, refusals
