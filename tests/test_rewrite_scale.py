@@ -7,30 +7,75 @@ import inspect
 import pstats
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from channel_graphs import DOWN, LEFT, UP, Graph
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from rewriting import check, op_types
 from scatter_chains import nested, rows, shifts
 
 from s2deploy.rewrite import rewrite
+from s2deploy.rewrite.channel_order import order_channels
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.linear_parts import split_maps
+from s2deploy.rewrite.pooled_linear import pool_first
 from s2deploy.rewrite.rules import RULES
+from s2deploy.rewrite.runtime_costs import COUNTING, PerElement
 from s2deploy.rewrite.tree import Cut, Node
 
 CHAINS = [rows, shifts]
 
 
-def calls(model: onnx.ModelProto) -> int:
+def calls(model: onnx.ModelProto, apply: Callable[[ir.Model], object] = rewrite) -> int:
     """Returns how many function calls a rewrite takes: work, whatever the machine."""
     graph = ir.from_proto(model)
     profile = cProfile.Profile()
     profile.enable()
-    rewrite(graph)
+    apply(graph)
     profile.disable()
     return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+
+def pooled(graph: Graph, x: str) -> str:
+    y, sums = graph.conv(x, 3, 3), []
+    for turn in ((DOWN, UP, DOWN), (UP, DOWN, UP), (LEFT, LEFT, UP)):
+        joined = graph.add("Concat", *(graph.shift(y, k, 1, 3, to) for k, to in enumerate(turn)), axis=1)
+        sums.append(graph.add("ReduceSum", joined, np.array([2, 3]), keepdims=1))
+    return graph.add("Mul", x, graph.add("Sum", *sums))
+
+
+def ordered(graph: Graph, x: str) -> str:
+    y = graph.conv(x, 3, 8)
+    moved = [graph.shift(y, 2 * k, 2, 8, to) for k, to in enumerate((DOWN, UP, DOWN, UP))]
+    return graph.conv(graph.add("Concat", *moved, axis=1), 8, 3)
+
+
+def apart(graph: Graph, x: str) -> str:
+    y = graph.conv(x, 3, 6)
+    return graph.add("Add", graph.shift(y, 0, 3, 6, DOWN), graph.shift(y, 3, 3, 6, UP))
+
+
+def in_a_row(block: Callable[[Graph, str], str], count: int) -> onnx.ModelProto:
+    graph, last = Graph(3), "x"
+    for _ in range(count):
+        last = block(graph, last)
+    return onnx.shape_inference.infer_shapes(graph.model([1, 3, 16, 16], last))
+
+
+def pool(model: ir.Model) -> object:
+    return pool_first(model.graph, {}, {}, [replace(COUNTING, node_ns=1e9, view_ns=0, small_ns=0)])
+
+
+def order(model: ir.Model) -> object:
+    return order_channels(model.graph, {})
+
+
+def split(model: ir.Model) -> object:
+    return split_maps(model.graph, {}, {}, [replace(COUNTING, node_ns=0, reread=PerElement(1, 2))])
 
 
 def nodes_of(root: Node, seen: set[int]) -> int:
@@ -46,6 +91,20 @@ def nodes_of(root: Node, seen: set[int]) -> int:
 @pytest.mark.parametrize("chain", CHAINS)
 def test_work_grows_with_the_length(chain: Callable[[int], onnx.ModelProto]) -> None:
     assert calls(chain(160)) <= 2.5 * calls(chain(80))
+
+
+@pytest.mark.parametrize(
+    ("block", "apply", "op_type", "left"),
+    [(pooled, pool, "ReduceSum", 0), (ordered, order, "Pad", 2), (apart, split, "Conv", 2)],
+)
+def test_work_grows_with_the_blocks(
+    block: Callable[[Graph, str], str], apply: Callable[[ir.Model], object], op_type: str, left: int
+) -> None:
+    model = ir.from_proto(in_a_row(block, 20))
+    apply(model)
+    RemoveUnusedNodesPass()(model)
+    assert op_types(ir.to_proto(model))[op_type] == 20 * left
+    assert calls(in_a_row(block, 40), apply) <= 2.2 * calls(in_a_row(block, 20), apply)
 
 
 @pytest.mark.parametrize("chain", CHAINS)
