@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from engine_builds import calibration_in, carry_out, options, request
+from engine_builds import carry_out, options, request
 
 from s2deploy import ops
 from s2deploy.engine import dry_run, kernels, targets
@@ -142,6 +142,21 @@ def test_operators_that_are_kept_in_float32_have_casts_around() -> None:
     assert kinds["ShiftSum"] == kinds["ShiftSumPool"] == {ir.DataType.FLOAT}
     assert kinds["SpatialShift"] == {ir.DataType.FLOAT16}
     assert "ShiftSumPool" in {node.op_type for node in typed.model.graph}
+
+
+def test_an_operator_is_kept_under_its_name_whatever_number_its_function_has() -> None:
+    model = attention()
+    (y,) = model.graph.outputs
+    further = operator_node(model, ops.SPATIAL_SHIFT, Configuration(SHIFTS[:1], channels_last=True), 6, [y])
+    further.name, further.outputs[0].name = "further", "z"
+    further.outputs[0].type, further.outputs[0].shape = y.type, y.shape
+    model.graph.append(further)
+    model.graph.outputs[0] = further.outputs[0]
+    assert further.op_type == "SpatialShift_2"
+    given = options(Precision.FP16, keep_fp32=("SpatialShift",)).typing
+    typed = typed_for(model, family_of(Target.TENSORRT, "10.16"), given, kernels=True)
+    shifts = [node for node in typed.model.graph if node.op_type.startswith("SpatialShift")]
+    assert [node.inputs[0].dtype for node in shifts] == [ir.DataType.FLOAT] * 2
 
 
 def test_around_int8_operators_stay_float32(tmp_path: Path) -> None:
@@ -291,6 +306,7 @@ def test_where_a_library_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_library(model, ten) == (KernelLibrary(named, 1, 10), [])
 
 
+@needs_compiler
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
 @pytest.mark.parametrize("batch", [2, "batch"])
 def test_a_dry_run_knows_the_sizes_behind_operators(
@@ -299,7 +315,7 @@ def test_a_dry_run_knows_the_sizes_behind_operators(
     monkeypatch.setattr(targets, "_version", lambda target: None)
     model = saved(tmp_path / "model.onnx", batch)
     ranges = () if batch == 2 else ((TensorSpec("x", (Dim("n", 1, 2, 3), *map(Dim.fixed, (4, 5, 8)))),),)
-    asked = options(precision, target=Target.TENSORRT, kernels=calibration_in(tmp_path), profiles=ranges)
+    asked = options(precision, target=Target.TENSORRT, kernels=library(tmp_path / "lib", tensorrt=11), profiles=ranges)
     found = dry_run(model, asked)
     assert found.operators_changed.keys() >= {"Slice", "Pad", "Concat"}
     assert "s2deploy::ShiftSum" not in found.operators_changed

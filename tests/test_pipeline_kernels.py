@@ -308,6 +308,16 @@ def test_a_dry_run_says_what_would_be_decided(machine: Machine, model: Path, lib
     assert "functions written out: none of" in result.stdout
 
 
+def test_a_dry_run_without_tensorrt_is_for_the_version_of_the_library(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "_version", lambda target: None)
+    for major, family in ((8, "TensorRT 8.6"), (10, "TensorRT 10.16"), (11, "TensorRT 11.1")):
+        lib = library(tmp_path / str(major), tensorrt=major)
+        for target in (None, "tensorrt"):
+            assert s2deploy.dry_run(model, target=target, plugins=[lib]).family == family
+
+
 @pytest.mark.parametrize(
     ("difference", "ratio", "used"),
     [

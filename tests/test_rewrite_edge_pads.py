@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from rewriting import check, ints, op_types
+from small_models import make
 
 from s2deploy.specs import Dim
-from tests.rewriting import check, ints, op_types
-from tests.small_models import make
 
 END = np.iinfo(np.int64).max
 

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from random_layouts import RandomGraph
+from rewriting import op_types, session
+from small_models import make, weights
 
 from s2deploy.rewrite import RewriteReport, rewrite, runtime_costs
 from s2deploy.rewrite.runtime_costs import COUNTING, PerElement
 from s2deploy.specs import Dim, Runtime
-from tests.random_layouts import RandomGraph
-from tests.rewriting import op_types, session
-from tests.small_models import make, weights
 
 REGION = """
 a = Transpose<perm = [0, 2, 3, 1]>(x)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from small_models import make, save, weights
 
 from s2deploy.cli import cli
 from s2deploy.errors import UsageError
@@ -16,7 +17,6 @@ from s2deploy.pipeline import export
 from s2deploy.rewrite.runtime_costs import COSTS, ONNXRUNTIME_CPU
 from s2deploy.specs import Runtime
 from s2deploy.summary import export_lines
-from tests.small_models import make, save, weights
 
 
 @pytest.fixture

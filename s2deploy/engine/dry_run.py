@@ -12,6 +12,7 @@ from s2deploy import onnx_file
 from s2deploy.engine import capabilities as capability
 from s2deploy.engine.estimate import Peak, activation_peak
 from s2deploy.engine.families import Family
+from s2deploy.engine.kernels import read_library
 from s2deploy.engine.outlook import FamilyOutlook, ParserCheck, check_parser, outlooks
 from s2deploy.engine.preparing import check_call, prepare
 from s2deploy.engine.targets import KNOWN, Toolchain, find_toolchain, installed
@@ -157,14 +158,27 @@ def dry_run(model_path: Path, options: BuildOptions | None = None) -> DryRun:
 
 
 def choose_toolchain(options: BuildOptions) -> tuple[Toolchain, str | None]:
-    """Returns what would build, and why it cannot do so here."""
+    """Returns what would build, and why it cannot do so here.
+
+    Where nothing is installed, a library of plugins tells which TensorRT it was built for.
+
+    Raises:
+        UsageError: The library does not answer.
+    """
     try:
         return find_toolchain(options.target), None
     except TargetUnavailableError as error:
         here = None if options.target is None else installed(options.target)
         known = [toolchain for toolchain in KNOWN if options.target in (None, toolchain.target)]
+        major = None if options.kernels is None else read_library(options.kernels).tensorrt
+        known = [toolchain for toolchain in known if major in (None, _plugin_major(toolchain))] or known
         taking = (toolchain for toolchain in known if _takes(toolchain.family, options))
         return here or next(taking, known[0]), error.message
+
+
+def _plugin_major(toolchain: Toolchain) -> int:
+    """Returns the major version whose plugins a TensorRT loads, 0 where it loads none."""
+    return toolchain.family.version[0] if toolchain.family.runs_plugins else 0
 
 
 def _takes(family: Family, options: BuildOptions) -> bool:

@@ -137,7 +137,7 @@ def dry_run(model: AnyPath, *, reporter: Reporter | None = None, **arguments: Un
     """
     options, asked = _options(**arguments)
     with (reporter or Reporter()).stage("dry run", "planning the build") as stage:
-        toolchain, unavailable = engine.choose_toolchain(options)
+        toolchain, unavailable = engine.choose_toolchain(replace(options, kernels=asked.library))
         choice = kernels.choose(Path(model), options, asked, toolchain, here=unavailable is None)
         result = replace(engine.dry_run(Path(model), choice.options), kernels=_outlook(choice))
         stage.detail = f"{result.family}, {result.precision}"

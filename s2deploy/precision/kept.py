@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from s2deploy.errors import UsageError
+from s2deploy.ops import op_named
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 def kept_nodes(model: ir.Model, asked: Iterable[str]) -> frozenset[str]:
     """Returns the names of the nodes that what was asked for means, those of branches and loops included.
+
+    An operator of the plugins counts under its own name, whatever number its function has.
 
     Args:
         model: A normalised model: its nodes have unique names.
@@ -26,6 +29,9 @@ def kept_nodes(model: ir.Model, asked: Iterable[str]) -> frozenset[str]:
     by_type: dict[str, set[str]] = {}
     for name, node in by_name.items():
         by_type.setdefault(node.op_type, set()).add(name)
+        op = op_named(node.domain, node.op_type)
+        if op is not None:
+            by_type.setdefault(op.name, set()).add(name)
     kept: set[str] = set()
     for text in asked:
         if text in by_name:
