@@ -242,6 +242,14 @@ def sized(c: int, s: int, n: int) -> Iterator[Case]:
         part,
         last_rows,
     )
+    for axis, along in ((2, "rows"), (3, "columns")):
+        order = np.roll(np.arange(s), -3)
+        cuts = {"o": order, "b": np.array([3]), "e": np.array([s]), "f": np.array([0]), "a": np.array([axis])}
+        rolled = f"u = Slice(x, b, e, a) v = Slice(x, f, b, a) y = Concat<axis = {axis}>(u, v)"
+        yield Case(f"roll {along} by slices", size, f"{first} => {out_first}", rolled, count, cuts)
+        yield Case(
+            f"roll {along} by gather", size, f"{first} => {out_first}", f"y = Gather<axis = {axis}>(x, o)", count, cuts
+        )
     for m in (c, 3 * c):
         yield from products(c, m, s, n, rng)
 

@@ -263,7 +263,7 @@ def views():
     return st.tuples(st.lists(axis, max_size=3), st.integers(0, 6))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(views(), views())
 def test_sharing_is_decided_as_by_enumeration(first, second):
     buffer = torch.zeros(100)

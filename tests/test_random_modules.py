@@ -40,7 +40,6 @@ def test_random_modules_export_exactly(block: int) -> None:
 
     @settings(
         max_examples=PER_BLOCK // PER_BATCH,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # a failing program is shortened line by line, which takes fewer exports

@@ -11,7 +11,7 @@ from rewriting import check
 from s2deploy.specs import Dim
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(programs(), st.booleans())
 def test_rewrite_preserves_every_bit(program: tuple[onnx.ModelProto, list[dict[str, int]], int], declare: bool) -> None:
     model, assignments, least = program

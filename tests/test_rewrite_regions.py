@@ -217,14 +217,14 @@ def programs(
     return tiling, array, sizes, sources, bounds, shapes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(programs())
 def test_chain_equals_numpy(program: Any) -> None:
     tiling, array, sizes, sources, _, _ = program
     np.testing.assert_array_equal(evaluate(tiling, sizes, sources), array)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(programs())
 def test_expression_equals_numpy(program: Any) -> None:
     tiling, array, sizes, sources, bounds, shapes = program

@@ -139,7 +139,7 @@ def _programs(draw: Any) -> onnx.ModelProto:
     return p.model(p.add("Concat", *tensors[-2:], axis=0), (2 * shape[0], *shape[1:]))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(_programs())
 def test_random_assignments_with_steps_preserve_every_bit(model: onnx.ModelProto) -> None:
     _, report = check(model)

@@ -9,7 +9,7 @@ from s2deploy.rewrite.constants import Array
 
 def add_initializer(graph: ir.Graph, name: str, elements: Array | ir.TensorProtocol) -> ir.Value:
     """Adds an initializer with the given elements, under the name or the next one that is free, and returns it."""
-    key, base = ("s2deploy.numbered", name), name
+    key, base = f"s2deploy.numbered {name}", name
     number = graph.meta.get(key, 1)
     while name in graph.initializers:  # counted on from the last one: a large graph has thousands of some
         number += 1

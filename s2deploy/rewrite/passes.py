@@ -16,6 +16,7 @@ from s2deploy.rewrite.edge_pads import pad_shifts
 from s2deploy.rewrite.folding import fold_constants
 from s2deploy.rewrite.fused_gelu import fuse_gelu
 from s2deploy.rewrite.fused_normalization import fuse_normalization
+from s2deploy.rewrite.gathered_rows import gather_rows
 from s2deploy.rewrite.layout import choose_layouts
 from s2deploy.rewrite.linear_parts import split_maps
 from s2deploy.rewrite.movement import Rewrite, compose_movement
@@ -163,6 +164,12 @@ def split(model: ir.Model, context: Context) -> None:
     _keep(model, context, (split_maps(model.graph, context.ranges, context.sizes, costs, context.allow), ()))
 
 
+def gather(model: ir.Model, context: Context) -> None:
+    """Picks pieces of one tensor in another order at once; see `gathered_rows.py`."""
+    costs = COSTS[context.runtime]
+    _keep(model, context, (gather_rows(model.graph, context.ranges, context.sizes, costs, context.allow), ()))
+
+
 def fuse_weighted(model: ir.Model, context: Context) -> None:
     """Makes weighted sums of shifted branches one node of the plugins; see `plugin_sums.py`."""
     _keep(model, context, fuse_sums(model, context.ranges, context.allow))
@@ -195,7 +202,7 @@ def clean_up(model: ir.Model, context: Context) -> None:
 
 _UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
 _SIMPLIFY: tuple[Pass, ...] = (fuse, unstack, merge, fold, clean_up)
-_ARRANGE: tuple[Pass, ...] = (layout, pad, clean_up, pool, order, split, clean_up)
+_ARRANGE: tuple[Pass, ...] = (layout, pad, clean_up, pool, order, split, gather, clean_up)
 
 DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""

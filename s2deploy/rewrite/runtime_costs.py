@@ -6,7 +6,8 @@ operators that run alone do not show it; it is by how much whole S2 blocks of 96
 and no form of a product is faster than another, so what moves the least wins. That is right wherever memory limits, and
 as much as can be said of TensorRT without measuring it: it fuses arithmetic, picks kernels and formats by itself, and
 has to run what is left of Transposes, Slices and Concats. Starting one more small kernel takes a GPU of 200 GB/s
-about as long as moving 100,000 elements, if that is 2 microseconds.
+about as long as moving 100,000 elements, if that is 2 microseconds. A Gather reads through its indices and is fused
+with nothing: it is taken for as dear as moving twice and a half, so that it stands for many small pieces alone.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ class RuntimeCosts:
     Attributes:
         node_ns: Starting an operator.
         view_ns: Starting one that moves nothing, such as Reshape.
+        gather_ns: Starting a Gather.
         small_ns: An operator on a small tensor that is not there without it.
         run_ns: A contiguous run of elements.
         padded_run_ns: A run along the last axis of what Pad gives.
+        gathered_run_ns: A run that Gather copies.
         elementwise: An element of arithmetic.
         moved: An element that Slice, Concat, Split or Pad copies.
+        picked: One that Gather copies.
         reread: What reading an element costs more some operators after it was written than right after.
         transposed: An element that Transpose moves.
         normalized: An element of a normalization.
@@ -67,11 +71,14 @@ class RuntimeCosts:
 
     node_ns: float
     view_ns: float
+    gather_ns: float
     small_ns: float
     run_ns: float
     padded_run_ns: float
+    gathered_run_ns: float
     elementwise: PerElement
     moved: PerElement
+    picked: PerElement
     reread: PerElement
     transposed: PerElement
     normalized: PerElement
@@ -95,6 +102,10 @@ class RuntimeCosts:
     def pad(self, elements: int, run: int) -> float:
         """Returns the cost of a Pad whose last axis has some length."""
         return self.node_ns + self.moved.of(elements) + elements / max(run, 1) * self.padded_run_ns
+
+    def gathered(self, elements: int, run: int) -> float:
+        """Returns the cost of a Gather whose rows are contiguous over some length."""
+        return self.gather_ns + self.picked.of(elements) + elements / max(run, 1) * self.gathered_run_ns
 
     def reduction(self, elements: int, *, within: bool) -> float:
         """Returns the cost of a reduction, over the last axes where `within`."""
@@ -137,11 +148,14 @@ class RuntimeCosts:
 ONNXRUNTIME_CPU = RuntimeCosts(
     node_ns=3000,
     view_ns=3000,
+    gather_ns=3000,
     small_ns=3000,
     run_ns=5,
     padded_run_ns=28,
+    gathered_run_ns=8,
     elementwise=PerElement(0.8, 0.8),
     moved=PerElement(0.55, 0.6),
+    picked=PerElement(0.55, 0.6),
     reread=PerElement(0.0, 0.25),
     transposed=PerElement(1.1, 2.0),
     normalized=PerElement(1.1, 1.1),
@@ -157,11 +171,14 @@ ONNXRUNTIME_CPU = RuntimeCosts(
 COUNTING = RuntimeCosts(
     node_ns=1000,
     view_ns=1000,
+    gather_ns=4000,
     small_ns=100_000,
     run_ns=0,
     padded_run_ns=0,
+    gathered_run_ns=0,
     elementwise=PerElement(1, 1),
     moved=PerElement(1, 1),
+    picked=PerElement(2.5, 2.5),
     reread=PerElement(0, 0),
     transposed=PerElement(1, 1),
     normalized=PerElement(1, 1),
