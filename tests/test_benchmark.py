@@ -81,6 +81,43 @@ def test_seconds_decide_the_number_of_rounds_but_five_are_the_least(step: float,
     assert told[-1] == (rounds, rounds)
 
 
+class Disturbed:
+    """A candidate whose turns take the longer the more a hypervisor takes of them."""
+
+    def __init__(self, losses: list[int]) -> None:
+        self.losses, self.lost = losses, 0
+
+    def turn(self, calls: int, warm: int) -> Turn:
+        loss = self.losses.pop(0)
+        self.lost += loss
+        return Turn((30.0 + loss,) * calls)
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept", "repeated", "disturbed"),
+    [
+        ([0, 0, 0], [30.0, 30.0], 0, 0),
+        ([0, 4, 2, 0, 0], [30.0, 30.0], 2, 0),
+        ([0, 9, 8, 7, 5, 6, 0], [35.0, 30.0], 4, 1),
+    ],
+)
+def test_a_turn_that_a_hypervisor_disturbs_is_taken_once_more(
+    losses: list[int], kept: list[float], repeated: int, disturbed: int
+) -> None:
+    candidate = Disturbed(losses)
+    (found,) = interleave([candidate], rounds=2, seconds=0, stolen=lambda: candidate.lost)
+    assert (found.ms, found.repeated, found.disturbed) == (kept, repeated, disturbed)
+    assert not losses
+
+
+def test_what_a_hypervisor_takes_is_read_from_the_system(tmp_path: Path) -> None:
+    assert Watch([], tmp_path).stolen() == 0
+    watch = Watch([], machine(tmp_path, busy=1, idle=1, stolen=10, ours=0, throttled=0))
+    assert watch.stolen() == 10
+    machine(tmp_path, busy=1, idle=1, stolen=17, ours=0, throttled=0)
+    assert watch.stolen() == 17
+
+
 def test_percentiles_are_interpolated() -> None:
     assert percentile([3.0, 1.0, 2.0, 4.0], 0.5) == 2.5
     assert percentile([7.0], 0.99) == 7.0
@@ -153,14 +190,21 @@ def test_many_doubtful_candidates_are_counted() -> None:
     assert "tenth call of a, b, c and 2 more takes" in doubts(entries, samples, QUIET, 1)[0]
 
 
-def doubted(entry: Measurement, rounds: list[Turn] | None = None, threads: int = 1, **conditions: object) -> str:
-    samples = {entry.label: Samples(rounds or [Turn((1.0,))] * 9)}
+def doubted(
+    entry: Measurement, rounds: list[Turn] | None = None, threads: int = 1, disturbed: int = 0, **conditions: object
+) -> str:
+    samples = {entry.label: Samples(rounds or [Turn((1.0,))] * 9, disturbed=disturbed)}
     return "\n".join(doubts([entry], samples, replace(QUIET, **conditions), threads))  # type: ignore[arg-type]
 
 
 def test_nothing_is_doubted_on_a_quiet_machine() -> None:
     assert doubted(measurement()) == ""
     assert doubted(measurement(), others_cores=None, stolen=None, throttled=None) == ""
+
+
+def test_a_hypervisor_that_disturbs_no_turn_makes_nothing_shaky() -> None:
+    assert doubted(measurement(), stolen=0.3, disturbed=0) == ""
+    assert doubted(measurement(), stolen=0.01, disturbed=9) == ""
 
 
 @pytest.mark.parametrize(
@@ -171,7 +215,7 @@ def test_nothing_is_doubted_on_a_quiet_machine() -> None:
         ("33% slower at the end", doubted(measurement(), [*[Turn((0.75,))] * 3, *[Turn((1.0,))] * 6])),
         ("25% faster at the end", doubted(measurement(), [*[Turn((1.0,))] * 6, *[Turn((0.75,))] * 3])),
         ("kept 0.4 cores busy", doubted(measurement(), others_cores=0.4)),
-        ("gave 5% of the time", doubted(measurement(), stolen=0.05)),
+        ("gave 5% of the time to other machines, and 33%", doubted(measurement(), stolen=0.05, disturbed=3)),
         ("throttled 3 times", doubted(measurement(), throttled=3)),
         ("4 threads share 2 cores", doubted(measurement(), threads=4)),
     ],

@@ -13,6 +13,7 @@ _SPREAD = 0.15
 _TAIL = 1.5
 _OTHERS_CORES = 0.1
 _STOLEN = 0.02
+_MET = 0.1
 _DRIFT = 0.1
 _MOST_LABELS = 3
 
@@ -45,6 +46,13 @@ def doubts(
             f"the machine was {abs(change - 1):.0%} {direction} at the end than at the start: let it settle, or check "
             "for throttling, and measure again"
         )
+    turns = sum(len(own.turns) for own in samples.values())
+    disturbed = sum(own.disturbed for own in samples.values())
+    if conditions.stolen is not None and conditions.stolen > _STOLEN and disturbed > _MET * turns:
+        found.append(
+            f"the hypervisor gave {conditions.stolen:.0%} of the time to other machines, and {disturbed / turns:.0%} "
+            "of the turns met it although they were repeated: use a quieter one"
+        )
     return (*found, *_machine(conditions, threads))
 
 
@@ -57,8 +65,6 @@ def _machine(conditions: Conditions, threads: int) -> list[str]:
     found = []
     if conditions.others_cores is not None and conditions.others_cores > _OTHERS_CORES:
         found.append(f"other programs kept {conditions.others_cores:.1f} cores busy meanwhile: close them")
-    if conditions.stolen is not None and conditions.stolen > _STOLEN:
-        found.append(f"the hypervisor gave {conditions.stolen:.0%} of the time to other machines: use a quieter one")
     if conditions.throttled:
         found.append(
             f"the processor was throttled {conditions.throttled} times: cool it, or raise the container's quota"

@@ -225,11 +225,17 @@ def _measure(
             seconds=_SECONDS_EACH * len(candidates) if seconds is None else seconds,
             seed=seed,
             on_round=stage.count,
+            stolen=watch.stolen,
         )
         conditions = watch.conditions()
         done = len(samples[0].turns)
         calls = min(len(entry.ms) for entry in samples)
         stage.detail = f"{done} rounds, at least {calls} calls each, {candidates[0].way.threads} threads"
+        repeated = sum(entry.repeated for entry in samples)
+        if repeated:
+            stage.notes.append(
+                f"{repeated} turns were taken once more because a hypervisor ran other machines meanwhile"
+            )
     return {candidate.way.label: entry for candidate, entry in zip(candidates, samples, strict=True)}, conditions
 
 
