@@ -35,6 +35,34 @@ def test_a_contradiction_changes_nothing() -> None:
     assert axes.atoms(whole) == (a, b)
 
 
+def test_a_contradiction_after_joining_sets_of_every_size_changes_nothing() -> None:
+    axes = Axes()
+    many, merged, a, b = [axes.new() for _ in range(9)], axes.new(), axes.new(), axes.new()
+    axes.relate(list(itertools.pairwise(many)))
+    axes.relate([], [(merged, (a, b))])
+    with pytest.raises(AxisConflictError, match="part of itself"):
+        axes.relate([(many[4], merged), (many[0], a)])
+    assert axes.atoms(many[7]) == axes.atoms(many[0]) != (a, b)
+    assert axes.atoms(merged) == (a, b)
+    axes.relate([(merged, many[8])])
+    assert {axes.atoms(axis) for axis in many} == {(a, b)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_long_chains_of_the_same_axis_are_no_deep_ones(order: int) -> None:
+    axes = Axes()
+    chain = [axes.new() for _ in range(1000)]
+    for first, second in list(itertools.pairwise(chain))[::order]:
+        axes.relate([(first, second)])
+        axes.relate([(second, first)])
+
+    def depth(axis: int) -> int:
+        return 0 if axes._same[axis] == axis else 1 + depth(axes._same[axis])
+
+    assert max(map(depth, chain)) <= 10
+    assert len(set(map(axes.atoms, chain))) == 1
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_cut_is_as_cheap_as_the_cheapest_of_all(seed: int) -> None:
     rng = np.random.default_rng(seed)

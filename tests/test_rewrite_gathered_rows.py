@@ -106,11 +106,12 @@ def test_a_roll_along_two_axes_is_two_gathers_whatever_the_order_of_the_joins() 
 
 def test_rows_one_by_one_with_steps_and_repetitions_and_the_whole() -> None:
     pieces = Pieces()
-    parts = [pieces.cut(2, 3), pieces.cut(-1, -99, step=-2), "x", pieces.cut(1, 2), pieces.cut(1, 2)]
+    backwards = [pieces.cut(-1, -99, step=-2), pieces.cut(-9, -(2**63), step=-1), pieces.cut(9, 3, step=-1)]
+    parts = [pieces.cut(2, 3), *backwards, "x", pieces.cut(1, 2), pieces.cut(1, 2), pieces.cut(-9, 9, step=4)]
     model = pieces.model(pieces.join(*parts), [2, 6, 3])
     result, done = gathered(model)
     assert op_types(result) == {"Gather": 1, "Identity": 1}
-    assert done[0].before == {"Concat": 1, "Slice": 4}
+    assert done[0].before == {"Concat": 1, "Slice": 7}
     assert_equal(model, result, (2, 6, 3))
 
 
@@ -155,6 +156,20 @@ def computed(pieces: Pieces) -> str:
     pieces.constants.append(numpy_helper.from_array(np.array([1], np.int64), "one"))
     start = pieces.add("Shape", "x", start=0, end=1)
     return pieces.join(pieces.add("Slice", "x", start, start, "one"), pieces.cut(0, 2))
+
+
+def unknown(pieces: Pieces) -> str:
+    data = pieces.add("Opaque", "x", domain="custom")
+    return pieces.join(pieces.cut(2, 5, data=data), pieces.cut(0, 2, data=data))
+
+
+def test_a_tensor_of_unknown_rank_stays() -> None:
+    pieces = Pieces()
+    model = pieces.model(unknown(pieces), [2, 5, 4])
+    model.opset_import.append(helper.make_opsetid("custom", 1))
+    names = [name for node in model.graph.node if node.op_type != "Opaque" for name in node.output if name != "y"]
+    model.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 5, 4]) for name in names)
+    assert gather_rows(ir.from_proto(model).graph, {}, {}, (FREE,)) == []
 
 
 @pytest.mark.parametrize("broken", [mixed, empty, computed])

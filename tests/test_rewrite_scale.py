@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from channel_graphs import DOWN, LEFT, UP, Graph
+from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from rewriting import check, op_types
 from scatter_chains import nested, rows, shifts
@@ -105,6 +106,37 @@ def test_work_grows_with_the_blocks(
     RemoveUnusedNodesPass()(model)
     assert op_types(ir.to_proto(model))[op_type] == 20 * left
     assert calls(in_a_row(block, 40), apply) <= 2.2 * calls(in_a_row(block, 20), apply)
+
+
+def branches(count: int) -> onnx.ModelProto:
+    """Returns a model in which every addition has an If behind it that shifts its result or leaves it."""
+    nodes = []
+    for k in range(count):
+        nodes.append(helper.make_node("Add", [f"y{k}", f"y{k}"], [f"s{k}"]))
+        bodies = []
+        for name, body in (
+            ("a", [("Slice", [f"s{k}", "zero", "end"], "u"), ("ScatterND", [f"s{k}", "i", "u"], "v")]),
+            ("b", [("Identity", [f"s{k}"], "v")]),
+        ):
+            inner = [helper.make_node(op_type, inputs, [f"{name}{output}{k}"]) for op_type, inputs, output in body]
+            for node in inner:
+                node.input[:] = [f"{name}u{k}" if given == "u" else given for given in node.input]
+            output = helper.make_tensor_value_info(f"{name}v{k}", TensorProto.FLOAT, None)
+            bodies.append(helper.make_graph(inner, f"{name}{k}", [], [output]))
+        nodes.append(helper.make_node("If", ["c"], [f"y{k + 1}"], then_branch=bodies[0], else_branch=bodies[1]))
+    given = [
+        helper.make_tensor_value_info("y0", TensorProto.FLOAT, ["N", 4]),
+        helper.make_tensor_value_info("c", TensorProto.BOOL, [1]),
+    ]
+    wanted = [helper.make_tensor_value_info(f"y{count}", TensorProto.FLOAT, None)]
+    constants = {"i": np.array([[1], [2]]), "zero": np.array([0]), "end": np.array([2])}
+    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "branches", given, wanted, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_work_grows_with_the_bodies() -> None:
+    assert calls(branches(80)) <= 2.2 * calls(branches(40))
 
 
 @pytest.mark.parametrize("chain", CHAINS)

@@ -20,12 +20,14 @@ class Axes:
 
     def __init__(self) -> None:
         self._same: list[int] = []
+        self._sizes: list[int] = []
         self._parts: dict[int, Atoms] = {}
-        self._trail: list[tuple[int, bool]] = []
+        self._trail: list[tuple[int, int | None]] = []
 
     def new(self) -> int:
         """Returns a variable nothing is known of."""
         self._same.append(len(self._same))
+        self._sizes.append(1)
         return len(self._same) - 1
 
     def atoms(self, axis: int) -> Atoms:
@@ -52,11 +54,12 @@ class Axes:
             for axis, parts in merged:
                 self._split(axis, parts)
         except AxisConflictError:
-            for axis, is_split in reversed(self._trail):
-                if is_split:
+            for axis, joined in reversed(self._trail):
+                if joined is None:
                     del self._parts[axis]
                 else:
-                    self._same[axis] = axis
+                    self._same[joined] = joined
+                    self._sizes[axis] -= self._sizes[joined]
             raise
 
     def _find(self, axis: int) -> int:
@@ -71,10 +74,10 @@ class Axes:
         one, other = self._parts.get(first), self._parts.get(second)
         if one is None:
             self._check_apart(first, second)
-            self._join(first, second)
+            self._join(first, second, other)
         elif other is None:
             self._check_apart(second, first)
-            self._join(second, first)
+            self._join(second, first, one)
         elif len(one) != len(other):
             raise AxisConflictError("an axis is merged in two ways")
         else:
@@ -88,7 +91,7 @@ class Axes:
             if any(axis in self.atoms(part) for part in parts):
                 raise AxisConflictError("an axis would be part of itself")
             self._parts[axis] = parts
-            self._trail.append((axis, True))
+            self._trail.append((axis, None))
         elif len(known) != len(parts):
             raise AxisConflictError("an axis is merged in two ways")
         else:
@@ -99,6 +102,12 @@ class Axes:
         if axis in self.atoms(whole):
             raise AxisConflictError("an axis would be part of itself")
 
-    def _join(self, axis: int, to: int) -> None:
-        self._same[axis] = to
-        self._trail.append((axis, False))
+    def _join(self, free: int, other: int, parts: Atoms | None) -> None:
+        """Makes a free axis and another one, which has parts or not; the smaller set joins the larger."""
+        root, joined = (other, free) if self._sizes[other] >= self._sizes[free] else (free, other)
+        self._same[joined] = root
+        self._sizes[root] += self._sizes[joined]
+        self._trail.append((root, joined))
+        if parts is not None and root == free:
+            self._parts[root] = parts
+            self._trail.append((root, None))

@@ -7,7 +7,6 @@ known, by ONNX shape inference with our coordinates as dimension names.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -214,21 +213,17 @@ class Interpretation(Shapes):
         """Returns the source that is a value in another shape."""
         return self._views.setdefault((value, shape), View(value, shape))
 
-    def dimensions(self, until: ir.Node | None = None) -> dict[Coord, tuple[ir.Value, int]]:
-        """Returns, for every size that depends on a dimension, the first value and axis with it; inputs come first.
-
-        Args:
-            until: A node of the graph; values that it or later ones compute are left out.
-        """
-        found: dict[Coord, tuple[ir.Value, int]] = {}
-        earlier = itertools.takewhile(lambda node: node is not until, self.graph)
-        computed = (value for node in earlier if node not in self.moved for value in node.outputs)
-        for value in (*self.graph.inputs, *computed):
-            shape = None if value.is_initializer() else self.known_shape(value)
-            for axis, size in enumerate(shape or ()):
-                if not isinstance(size, int):
-                    found.setdefault(size, (value, axis))
+    def dimensions(self) -> dict[Coord, tuple[ir.Value, int]]:
+        """Returns, for every size that depends on a dimension, the first value and axis with it; inputs come first."""
+        found = self.dimensions_of(self.graph.inputs)
+        for node in self.graph:
+            for size, place in self.dimensions_computed(node).items():
+                found.setdefault(size, place)
         return found
+
+    def dimensions_computed(self, node: ir.Node) -> dict[Coord, tuple[ir.Value, int]]:
+        """Returns the sizes of what a node computes that depend on a dimension; nothing of what may be composed."""
+        return {} if node in self.moved else self.dimensions_of(node.outputs)
 
     def local(self, node: ir.Node) -> Sequence[Movement]:
         """Returns the tilings of a node's outputs in terms of its own inputs instead of their sources."""

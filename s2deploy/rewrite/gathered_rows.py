@@ -129,6 +129,8 @@ def _joined(facts: Interpretation, node: ir.Node, depth: int) -> _Rows | None:
             return None
         own = part.picked[axis]
         picked += range(size) if own is None else own
+        if len(picked) > _MOST_ROWS:
+            return None
         nodes.update(dict.fromkeys(part.nodes))
     return _Rows(first.data, (*first.picked[:axis], tuple(picked), *first.picked[axis + 1 :]), tuple(nodes))
 
@@ -137,16 +139,16 @@ def _sliced(facts: Interpretation, node: ir.Node) -> _Rows | None:
     data = node.inputs[0]
     if data is None:
         return None
-    shape = facts.shape(data)
-    bounds = slices_of(node, len(shape))
-    if bounds is None:
+    shape = facts.known_shape(data)
+    bounds = None if shape is None else slices_of(node, len(shape))
+    if shape is None or bounds is None:
         return None
     picked: list[Picked | None] = [None] * len(shape)
     for axis, (start, end, step) in bounds.items():
         size = shape[axis]
         if not isinstance(size, int) or size > _MOST_ROWS or step == 0:
             return None
-        picked[axis] = tuple(range(size)[start:end:step])
+        picked[axis] = tuple(range(size)[max(start, -size) : end : step])
     return _Rows(data, tuple(picked), (node,))
 
 

@@ -175,10 +175,10 @@ def _dropping(facts: Interpretation, node: ir.Node, axes: AxesOf) -> list[tuple[
     """Relates the axes of a node that drops or adds some."""
     before, after = list(axes(first_input(node))), list(axes(node.outputs[0]))
     if node.op_type == "Gather":
-        rank = len(constant_shape(node.inputs[1]) or (0, 0))
-        if rank > 1:
+        indices = constant_shape(node.inputs[1])
+        if indices is None or len(indices) > 1:
             raise RigidError("its indices are computed, or not a row")
-        if rank == 0:
+        if not indices:
             del before[one_axis(node, len(before))]
         return _same(before, after)
     named = named_axes(facts, node)

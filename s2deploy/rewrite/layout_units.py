@@ -156,6 +156,7 @@ class Units:
 
         def find(atom: int) -> int:
             while group.setdefault(atom, atom) != atom:
+                group[atom] = group[group[atom]]
                 atom = group[atom]
             return atom
 

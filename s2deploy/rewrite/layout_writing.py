@@ -39,10 +39,6 @@ class Writer:
         """Returns the shape of a value of the original graph."""
         return self.facts.shape(value)
 
-    def is_there(self, value: ir.Value, perm: Perm) -> bool:
-        """Whether a value exists in an order."""
-        return perm in self._versions.get(value, ())
-
     def keep(self, value: ir.Value, perm: Perm, version: ir.Value) -> None:
         """Records a value in an order."""
         self._versions.setdefault(value, {})[perm] = version

@@ -109,16 +109,19 @@ def _compose_bodies(
     allow: Callable[[str], bool],
 ) -> None:
     """Composes the movement in the bodies of If, Loop and Scan nodes, in terms of what is known outside of them."""
+    own = facts.dimensions_of(facts.graph.inputs)
     for node in list(facts.graph):
         for body in bodies(node):
             inner = understood_body(node, body, facts, RULES, SCATTERS)
-            known = {**around, **facts.dimensions(node)}
+            known = {**around, **own}
             found = _Composition(body, inner, None, sizes, {**inner.dimensions(), **known}, allow).run()
             _compose_bodies(inner, sizes, found, known, allow)
             result.rewrites += found.rewrites
             result.refusals += found.refusals
             result.guards = tuple(dict.fromkeys((*result.guards, *found.guards)))
             result.unfinished |= found.unfinished
+        for size, place in facts.dimensions_computed(node).items():
+            own.setdefault(size, place)
 
 
 class _Composition:
@@ -296,12 +299,12 @@ class _Composition:
         return True
 
     def _live_nodes(self) -> set[ir.Node]:
-        """Returns the nodes that an output still depends on, subgraphs of those nodes included."""
+        """Returns the nodes of this graph that an output still depends on, through subgraphs as well."""
         live: set[ir.Node] = set()
         waiting = [value.producer() for value in self._graph.outputs]
         while waiting:
             node = waiting.pop()
-            if node is None or node in live:
+            if node is None or node in live or node.graph is not self._graph:
                 continue
             live.add(node)
             waiting.extend(value.producer() for value in node.inputs if value is not None)

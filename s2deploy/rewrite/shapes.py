@@ -6,7 +6,7 @@ and comes out the same, so elementwise operators, products and normalisations ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -83,6 +83,16 @@ class Shapes:
             return self.shape(value)
         except NotMovementError:
             return None
+
+    def dimensions_of(self, values: Iterable[ir.Value]) -> dict[Coord, tuple[ir.Value, int]]:
+        """Returns, for every size of some values that depends on a dimension, the first value and axis with it."""
+        found: dict[Coord, tuple[ir.Value, int]] = {}
+        for value in values:
+            shape = None if value.is_initializer() else self.known_shape(value)
+            for axis, size in enumerate(shape or ()):
+                if not isinstance(size, int):
+                    found.setdefault(size, (value, axis))
+        return found
 
     def set_shape(self, node: ir.Node, value: ir.Value, inferred: Shape | None) -> None:
         """Records the shape of a source; sizes that are not known get names of their own."""
