@@ -1,9 +1,10 @@
 """Tabulates what every rewrite pass does to the S2 block: nodes, latency, and what TensorRT-RTX makes of it.
 
 Run it with ``python benchmarks/passes.py``. The passes of `DEFAULT_PASSES` are switched on one after another; a row is
-the graph after that many of them. All different graphs run in turn on onnxruntime, one thread, in one interleaved run;
-each is also given to TensorRT-RTX, which builds a plan without a GPU. Two sources are tabulated: the graph that
-s2deploy makes of the module, and what torch.onnx's TorchScript exporter makes of it. The result goes to
+the graph after that many of them, what nothing reads any more included. All different graphs run in turn on
+onnxruntime, one thread, in one interleaved run; each is also given to TensorRT-RTX, which builds a plan without a GPU.
+Two sources are tabulated: the graph that s2deploy makes of the module, and what torch.onnx's TorchScript exporter makes
+of it; of a large map and of a small one, unless ``--channels`` and ``--size`` name one. The result goes to
 ``benchmarks/results/passes.json`` and, as Markdown, to stdout.
 """
 
@@ -15,7 +16,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +35,8 @@ from s2deploy.specs import parse_inputs
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("s2deploy", "torch", "onnx", "onnxruntime", "tensorrt_rtx")
 CAPABILITY = "8.6"
+SIZES = ((96, 56), (384, 14))
+"""Channels, height and width."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +67,39 @@ class Row:
 
 
 def main() -> None:
-    """Measures both sources and prints the tables."""
+    """Measures the blocks and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--channels", type=int, default=96)
-    parser.add_argument("--size", type=int, default=56, help="height and width (default 56)")
+    parser.add_argument("--channels", type=int, help="of one block, with --size")
+    parser.add_argument("--size", type=int, help="its height and width")
     parser.add_argument("--seconds", type=float, help="how long to measure each source")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "passes.json")
     asked = parser.parse_args()
-    shape = (1, asked.channels, asked.size, asked.size)
-    rows: list[Row] = []
+    if (asked.channels is None) != (asked.size is None):
+        parser.error("give --channels and --size, or neither")
     load_average = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
-        for source, model in sources(shape, Path(name)):
-            rows += measured(source, model, shape, Path(name), asked.seconds)
-            print("\n".join(["", f"{source}:", "", *table(row for row in rows if row.source == source)]), flush=True)
+    sizes = SIZES if asked.size is None else ((asked.channels, asked.size),)
+    blocks = [tabulated((1, channels, size, size), asked.seconds) for channels, size in sizes]
     document = {
         "benchmark": "passes",
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "block": f"S2Attention, {asked.channels} channels, {asked.size} x {asked.size}",
         "versions": {package: metadata.version(package) for package in PACKAGES},
         "compute_capability": CAPABILITY,
         "load_average": load_average,
-        "rows": [asdict(row) for row in rows],
+        "blocks": blocks,
     }
     asked.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def tabulated(shape: tuple[int, ...], seconds: float | None) -> dict[str, object]:
+    """Measures both sources of one block, and prints the tables."""
+    block = f"S2Attention, {shape[1]} channels, {shape[2]} x {shape[3]}"
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        for source, model in sources(shape, Path(name)):
+            found = measured(source, model, shape, Path(name), seconds)
+            print("\n".join(["", f"{block}, {source}:", "", *table(found)]), flush=True)
+            rows += found
+    return {"block": block, "rows": [asdict(row) for row in rows]}
 
 
 def sources(shape: tuple[int, ...], folder: Path) -> Iterator[tuple[str, ir.Model]]:
@@ -149,7 +161,7 @@ def built(path: Path) -> tuple[int, int]:
     return result.sidecar.plan.size_bytes, network.num_layers
 
 
-def table(rows: Iterator[Row]) -> list[str]:
+def table(rows: Sequence[Row]) -> list[str]:
     """Returns rows as a Markdown table; a pass that changed nothing has dashes."""
     lines = [
         "| after the pass | nodes | scatters | ms | ratio | plan, kB | parser layers |",
