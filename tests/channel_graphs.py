@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes import common
 from rewriting import feeds, session
+
+from s2deploy.rewrite.channel_order import order_channels
+from s2deploy.rewrite.refusals import Refusal
 
 TOLERANCE = 2e-6
 DOWN, UP, RIGHT, LEFT = (1, 0, -1, 0), (-1, 0, 1, 0), (0, 1, 0, -1), (0, -1, 0, 1)
@@ -38,6 +43,15 @@ class Graph:
         pads = [0, -start, top, left, 0, start + size - total, bottom, right]
         return self.add("Pad", data, np.array(pads, np.int64), mode="edge")
 
+    def cut(self, data: str, start: int, end: int, axis: int = 1, name: str = "") -> str:
+        return self.add("Slice", data, *(np.array([bound], np.int64) for bound in (start, end, axis)), name=name)
+
+    def split(self, data: str, sizes: Sequence[int], axis: int = 1) -> list[str]:
+        outputs = [f"t{len(self.nodes)}_{index}" for index in range(len(sizes))]
+        self.add("Split", data, np.array(sizes, np.int64), name=outputs[0], axis=axis)
+        self.nodes[-1].output.extend(outputs[1:])
+        return outputs
+
     def model(self, shape: Sequence[int | str], *outputs: str) -> onnx.ModelProto:
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
         given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
@@ -48,6 +62,17 @@ class Graph:
         name = f"c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
+
+
+def ordered(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Refusal]]:
+    """Returns a model with its channels in order, and what was left alone."""
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(model))
+    refusals = order_channels(graph.graph, {})
+    common.RemoveUnusedNodesPass()(graph)
+    common.NameFixPass()(graph)
+    result = ir.to_proto(graph)
+    onnx.checker.check_model(result)
+    return result, refusals
 
 
 def assert_close(model: onnx.ModelProto, result: onnx.ModelProto, **sizes: int) -> None:

@@ -6,14 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
-from channel_graphs import DOWN, LEFT, RIGHT, UP, Graph, assert_close
-from onnx_ir.passes import common
+from channel_graphs import DOWN, LEFT, RIGHT, UP, Graph, assert_close, ordered
 from rewriting import op_types
-
-from s2deploy.rewrite.channel_order import order_channels
-from s2deploy.rewrite.refusals import Refusal
 
 
 def crossed(graph: Graph, data: str, group: int, *, weighted: bool = False) -> str:
@@ -36,16 +31,6 @@ def block(group: int, *, shape: Sequence[int | str], weighted: bool = False) -> 
     mixed = crossed(graph, spread, group, weighted=weighted)
     graph.conv(mixed, 4 * group, 5, name="y")
     return graph.model(shape, "y")
-
-
-def ordered(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Refusal]]:
-    graph = ir.from_proto(onnx.shape_inference.infer_shapes(model))
-    refusals = order_channels(graph.graph, {})
-    common.RemoveUnusedNodesPass()(graph)
-    common.NameFixPass()(graph)
-    result = ir.to_proto(graph)
-    onnx.checker.check_model(result)
-    return result, refusals
 
 
 @pytest.mark.parametrize("group", [1, 2, 3])

@@ -22,18 +22,13 @@ FREE = replace(COUNTING, node_ns=0, reread=PerElement(1, 2))
 """Costs by which every part is computed by itself."""
 
 
-def cut(graph: Graph, data: str, start: int, end: int, axis: int = 1, name: str = "") -> str:
-    bounds = [np.array([bound], np.int64) for bound in (start, end, axis)]
-    return graph.add("Slice", data, *bounds, name=name)
-
-
 def read_apart(graph: Graph, data: str) -> onnx.ModelProto:
     """Two shifts of two channels each, three channels as they are, and one that nothing reads."""
     graph.shift(data, 0, 2, 8, DOWN)
     graph.nodes[-1].output[0] = "a"
     graph.shift(data, 2, 2, 8, UP)
     graph.nodes[-1].output[0] = "b"
-    cut(graph, data, 4, 7, name="c")
+    graph.cut(data, 4, 7, name="c")
     return graph.model(["N", CHANNELS, "H", "W"], "a", "b", "c")
 
 
@@ -100,7 +95,7 @@ def test_products_are_split_like_convolutions(form: str) -> None:
 def test_pieces_that_overlap_share_a_map() -> None:
     graph = Graph(CHANNELS)
     data = graph.conv("x", CHANNELS, 8)
-    outputs = [cut(graph, data, *bounds, name=name) for bounds, name in (((0, 3), "a"), ((1, 5), "b"), ((5, 8), "c"))]
+    outputs = [graph.cut(data, *bounds, name=name) for bounds, name in (((0, 3), "a"), ((1, 5), "b"), ((5, 8), "c"))]
     model = graph.model(["N", CHANNELS, "H", "W"], *outputs)
     result, _ = split(model)
     assert op_types(result) == {"Conv": 2, "Slice": 2}
@@ -111,7 +106,7 @@ def test_slices_of_positions_as_well_stay_slices_of_positions() -> None:
     graph = Graph(CHANNELS)
     data = graph.conv("x", CHANNELS, 8)
     bounds = [np.array(numbers, np.int64) for numbers in ([4, -1], [8, -(1 << 62)], [1, 3], [1, -1])]
-    outputs = [cut(graph, data, 0, 4, name="a"), graph.add("Slice", data, *bounds, name="b")]
+    outputs = [graph.cut(data, 0, 4, name="a"), graph.add("Slice", data, *bounds, name="b")]
     model = graph.model(["N", CHANNELS, "H", "W"], *outputs)
     result, _ = split(model)
     assert op_types(result) == {"Conv": 2, "Slice": 1}
@@ -127,11 +122,11 @@ def test_a_second_run_changes_nothing() -> None:
 
 
 def read_whole(graph: Graph, data: str) -> list[str]:
-    return [cut(graph, data, 0, 3, name="a"), graph.add("Relu", data, name="b")]
+    return [graph.cut(data, 0, 3, name="a"), graph.add("Relu", data, name="b")]
 
 
 def read_shown(graph: Graph, data: str) -> list[str]:
-    return [cut(graph, data, 0, 3, name="a"), data]
+    return [graph.cut(data, 0, 3, name="a"), data]
 
 
 def read_stepwise(graph: Graph, data: str) -> list[str]:
@@ -146,11 +141,11 @@ def read_along_another_axis(graph: Graph, data: str) -> list[str]:
 
 
 def read_nothing(graph: Graph, data: str) -> list[str]:
-    return [cut(graph, data, 3, 3, name="a")]
+    return [graph.cut(data, 3, 3, name="a")]
 
 
 def read_at_once(graph: Graph, data: str) -> list[str]:
-    return [cut(graph, data, 1, 5, axis=2, name="a")]
+    return [graph.cut(data, 1, 5, axis=2, name="a")]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +157,31 @@ def test_results_that_are_read_otherwise_stay(read: Callable[[Graph, str], list[
     graph = Graph(CHANNELS)
     outputs = read(graph, graph.conv("x", CHANNELS, 8))
     model = graph.model([1, CHANNELS, 6, 6], *outputs)
+    result, done = split(model)
+    assert not done
+    assert op_types(result) == op_types(model)
+
+
+def test_a_sum_of_two_tensors_is_no_piece() -> None:
+    """A product along the first axis, which is also the one that a Split cuts unless told otherwise."""
+    graph = Graph(CHANNELS)
+    product = graph.add("MatMul", graph.rng.standard_normal((6, 6)).astype(np.float32), "x")
+    joined = graph.add("Add", product, "x")
+    outputs = [graph.cut(joined, 0, 3, axis=0, name="a"), graph.cut(joined, 3, 6, axis=0, name="b")]
+    model = graph.model([6, 5], *outputs)
+    result, done = split(model)
+    assert not done
+    assert op_types(result) == op_types(model)
+
+
+@pytest.mark.parametrize("moved", ["Slice", "Pad"])
+def test_bounds_that_a_caller_may_override_are_not_built_in(moved: str) -> None:
+    graph = Graph(CHANNELS)
+    data = graph.conv("x", CHANNELS, 8)
+    part = graph.cut(data, 0, 3) if moved == "Slice" else graph.shift(data, 0, 3, 8, DOWN)
+    model = graph.model([1, CHANNELS, 6, 6], part)
+    bounds = model.graph.initializer[2]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(bounds.name, bounds.data_type, bounds.dims))
     result, done = split(model)
     assert not done
     assert op_types(result) == op_types(model)

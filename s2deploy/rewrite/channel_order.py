@@ -6,7 +6,8 @@ After: ``Conv'(Concat(f(x'[A1 A2], y'[B1 B2]), g(x'[A3])))``: x' and y' have the
 constants they are computed with are given, and Conv' reads them in that order.
 Requires: a Conv or MatMul with constant weights that reads the channels; x and y computed by such an operator, or so
 small that a Gather orders them; every channel read once.
-Refuses: channels that something else reads, too, unless it sums over all positions; sizes that are not known.
+Refuses: channels that something else reads, too, unless it makes at most 16 elements of each, which a Gather orders
+back: a sum over positions, a product or a Reshape of them; sizes that are not known.
 Preserves shapes, types and names; sums of the Conv and of several operands may round differently.
 Source: a linear operator between two orders of channels is the same operator with its weights in another order.
 """
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from s2deploy.rewrite.channel_permutation import input_order, is_kept, permutation_of
-from s2deploy.rewrite.channel_segments import COMMUTATIVE, Applied, Expression, Leaf, Reader
+from s2deploy.rewrite.channel_permutation import input_order, is_kept, is_read_once, permutation_of
+from s2deploy.rewrite.channel_segments import COMMUTATIVE, Applied, Expression, Leaf, Reader, Shared
 from s2deploy.rewrite.channel_writing import Slot, Writer
 from s2deploy.rewrite.coordinates import Interval, UndecidedError
 from s2deploy.rewrite.facts import Interpretation
@@ -86,7 +87,7 @@ def _unshaped(facts: Interpretation, value: ir.Value, axis: int) -> tuple[ir.Val
     """Returns a tensor, or what a Reshape that keeps its channels made it from, and the axis of its channels."""
     node = value.producer()
     axis %= len(facts.shape(value))
-    if node is None or node.op_type != "Reshape" or node.inputs[0] is None or len(value.uses()) != 1:
+    if node is None or node.op_type != "Reshape" or node.inputs[0] is None or not is_read_once(value):
         return value, axis
     before, after = facts.shape(node.inputs[0]), facts.shape(value)
     own = axis if axis < len(after) - 1 else len(before) - 1
@@ -117,8 +118,8 @@ class _Reordering:
         self._facts, self._value, self._axis = facts, value, axis
         reader = Reader(facts)
         self._groups = _grouped(reader.segments(value, axis))
-        self._nodes = reader.nodes
-        self._whole = _whole_terms(self._groups)
+        self._nodes = reader.nodes()
+        self._whole = self._whole_terms()
         self._order: dict[ir.Value, list[int]] = {}
         self._positions: dict[Slot, int] = {}
 
@@ -183,6 +184,36 @@ class _Reordering:
     def _inside(self, group: Group) -> list[list[Expression]]:
         return [terms for index, terms in enumerate(group.terms) if index not in self._whole]
 
+    def _whole_terms(self) -> list[int]:
+        """Returns the terms that all groups have and that need no copy: they are computed for all at once.
+
+        None where a group would be left without a term of its full shape.
+        """
+        first, *rest = self._groups
+        found = [
+            index
+            for index in range(min(len(group.terms) for group in self._groups))
+            if rest
+            and len({_signature(group.terms[index][0]) for group in self._groups}) == 1
+            and not _moves(first.terms[index][0])
+        ]
+        is_whole = all(
+            any(index not in found and self._is_full(terms[0]) for index, terms in enumerate(group.terms))
+            for group in self._groups
+        )
+        return found if is_whole else []
+
+    def _is_full(self, expression: Expression) -> bool:
+        """Whether an expression is broadcast neither along its channels nor along another axis."""
+        if isinstance(expression, Shared):
+            return False
+        value = expression.value if isinstance(expression, Leaf) else expression.node.outputs[0]
+        shape, own = list(self._facts.shape(self._value)), list(self._facts.shape(value))
+        if len(own) != len(shape):
+            return False
+        del shape[self._axis], own[expression.axis]
+        return own == shape
+
     def new_order(self) -> list[int]:
         """Returns which old channel each new one is."""
         return [
@@ -206,17 +237,6 @@ def _grouped(segments: Sequence[tuple[int, Expression]]) -> list[Group]:
             members.append(term)
         start += size
     return list(groups.values())
-
-
-def _whole_terms(groups: Sequence[Group]) -> list[int]:
-    """Returns the terms that all groups have and that need no copy: they are computed for all at once."""
-    return [
-        index
-        for index in range(min(len(group.terms) for group in groups))
-        if len(groups) > 1
-        and len({_signature(group.terms[index][0]) for group in groups}) == 1
-        and not _moves(groups[0].terms[index][0])
-    ]
 
 
 def _terms(expression: Expression) -> list[Expression]:

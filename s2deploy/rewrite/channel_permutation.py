@@ -12,6 +12,8 @@ import onnx_ir as ir
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.initializers import add_initializer
+from s2deploy.rewrite.layout_nodes import constant_shape, is_constant
+from s2deploy.rewrite.reductions_nodes import reduced_by
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules_movement import int_attribute
 
@@ -51,7 +53,7 @@ def input_order(node: ir.Node) -> LinearInput | None:
     if node.domain != "" or len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
         return None
     left, right = node.inputs[0], node.inputs[1]
-    if node.op_type == "Conv" and _has_one_group(node) and right.const_value is not None:
+    if node.op_type == "Conv" and _has_one_group(node) and is_constant(right):
         return LinearInput(node, left, 1, 1, 1)
     if node.op_type == "MatMul" and _is_matrix(right):
         return LinearInput(node, left, -1, 1, 0)
@@ -117,26 +119,27 @@ def _constants(facts: Interpretation, value: ir.Value, axis: int) -> Iterator[tu
     if (
         node.op_type == "Conv"
         and axis == 1
-        and int_attribute(node, "group", 1) == 1
-        and all(map(_is_constant, inputs[1:]))
+        and _has_one_group(node)
+        and all(given is None or is_constant(given) for given in inputs[1:])
     ):
         yield from ((node, index, 0) for index, given in enumerate(inputs) if index and given is not None)
     elif node.op_type == "MatMul" and axis == rank - 1 and _is_matrix(inputs[1]):
         yield node, 1, 1
     elif node.op_type == "MatMul" and axis == rank - 2 and _is_matrix(inputs[0]):
         yield node, 0, 0
-    elif node.op_type == "Reshape" and inputs[0] is not None and len(inputs[0].uses()) == 1:
+    elif node.op_type == "Reshape" and inputs[0] is not None and is_read_once(inputs[0]):
         before = axis - rank + len(facts.shape(inputs[0])) if axis == rank - 1 else axis
         if not is_kept(facts.shape(inputs[0]), before, facts.shape(value), axis):
             raise refusal
         yield from _constants(facts, inputs[0], before)
-    elif node.op_type == "Add" and sum(map(_is_constant, inputs)) == 1:
-        constant = 0 if _is_constant(inputs[0]) else 1
+    elif node.op_type == "Add" and sum(map(is_constant, inputs)) == 1:
+        constant = 0 if is_constant(inputs[0]) else 1
         added, other = inputs[constant], inputs[1 - constant]
         assert added is not None
         assert other is not None
         own = axis - rank + len(facts.shape(added))
-        if len(other.uses()) != 1 or len(facts.shape(other)) != rank:
+        is_whole = len(facts.shape(other)) == rank and facts.shape(other)[axis] == facts.shape(value)[axis]
+        if not is_read_once(other) or not is_whole:
             raise refusal
         if own >= 0 and facts.shape(added)[own] != 1:
             yield node, constant, own
@@ -145,9 +148,14 @@ def _constants(facts: Interpretation, value: ir.Value, axis: int) -> Iterator[tu
         raise refusal
 
 
+def is_read_once(value: ir.Value) -> bool:
+    """Whether nothing but one node reads a tensor, so that it may be another one."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
 def is_kept(before: Shape, axis: int, after: Shape, new_axis: int) -> bool:
-    """Whether a Reshape keeps an axis: all before it, or all behind it, stays as it is."""
-    if before[axis] != after[new_axis]:
+    """Whether a Reshape keeps an axis, if there is such a one: all before it, or all behind it, stays as it is."""
+    if not 0 <= axis < len(before) or before[axis] != after[new_axis]:
         return False
     return before[:axis] == after[:new_axis] or before[axis + 1 :] == after[new_axis + 1 :]
 
@@ -182,7 +190,10 @@ def _keeps_channels(facts: Interpretation, node: ir.Node, axis: int) -> bool:
         return False
     if node.op_type == "MatMul":
         return axis < len(before) - 1 and _is_matrix(node.inputs[1])
-    return node.op_type in ("Reshape", "ReduceSum", "ReduceMean")
+    if node.op_type in ("ReduceSum", "ReduceMean"):
+        axes = reduced_by(node, facts)
+        return axes is not None and all(reduced > axis for reduced in axes)
+    return node.op_type == "Reshape"
 
 
 def _gathered(facts: Interpretation, value: ir.Value, axis: int, order: Sequence[int]) -> ir.Value:
@@ -212,9 +223,5 @@ def _has_one_group(node: ir.Node) -> bool:
     return int_attribute(node, "group", 1) == 1
 
 
-def _is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None
-
-
 def _is_matrix(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None and len(value.const_value.shape) == _MATRIX
+    return len(constant_shape(value) or ()) == _MATRIX

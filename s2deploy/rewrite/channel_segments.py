@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from s2deploy.rewrite.coordinates import UndecidedError
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.layout_nodes import is_constant
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules_movement import int_attribute
 
@@ -81,12 +82,12 @@ class Reader:
     Attributes:
         facts: Shapes of the values.
         is_shared: Whether values that others read as well are seen through.
-        nodes: The nodes that were seen through.
+        values: The values that were seen through.
     """
 
     facts: Interpretation
     is_shared: bool = False
-    nodes: set[ir.Node] = field(default_factory=set)
+    values: set[ir.Value] = field(default_factory=set)
     _numbers: dict[ir.Value, int] = field(default_factory=dict)
 
     def segments(self, value: ir.Value, axis: int, depth: int = 0) -> Segments:
@@ -107,8 +108,17 @@ class Reader:
         found = self._through(node, value, axis, depth + 1) if node is not None and is_seen_through else None
         if node is None or found is None:
             return [(size, self._leaf(value, axis, 0, size))]
-        self.nodes.add(node)
+        self.values.add(value)
         return found
+
+    def nodes(self) -> set[ir.Node]:
+        """Returns the nodes of which nothing is read but what was seen through."""
+        found = {value.producer() for value in self.values}
+        return {
+            node
+            for node in found
+            if node is not None and all(v in self.values for v in node.outputs if v.uses() or v.is_graph_output())
+        }
 
     def _through(self, node: ir.Node, value: ir.Value, axis: int, depth: int) -> Segments | None:
         if node.domain != "":
@@ -201,14 +211,15 @@ class Reader:
 def pads_of(node: ir.Node) -> list[int] | None:
     """Returns the pads of a Pad node that names none of its axes, None where they are computed."""
     given = node.inputs[1] if len(node.inputs) > 1 else None
-    if given is None or given.const_value is None or any(value is not None for value in node.inputs[3:]):
+    if given is None or not is_constant(given) or any(value is not None for value in node.inputs[3:]):
         return None
+    assert given.const_value is not None
     return [int(pad) for pad in given.const_value.numpy()]
 
 
 def slices_of(node: ir.Node, rank: int) -> dict[int, tuple[int, int, int]] | None:
     """Returns start, end and step of every axis that a Slice node names, None where they are computed."""
-    constants = [None if value is None else value.const_value for value in node.inputs[1:]]
+    constants = [value.const_value if value is not None and is_constant(value) else None for value in node.inputs[1:]]
     if len(constants) < 2 or any(constant is None for constant in constants):
         return None
     numbers = [np.asarray(constant.numpy()).tolist() for constant in constants if constant is not None]

@@ -141,7 +141,7 @@ def _pieces(facts: Interpretation, linear: Linear) -> list[_Piece] | None:
                 return None
             start, end, _ = slice(start, end).indices(total)
             found.append(_Piece(node, node.outputs[0], start, max(start, end), not bounds))
-        else:
+        elif node.op_type == "Split":
             lengths = [facts.shape(output)[axis] for output in node.outputs]
             if int_attribute(node, "axis", 0) % rank != axis or any(not isinstance(size, int) for size in lengths):
                 return None
@@ -150,6 +150,8 @@ def _pieces(facts: Interpretation, linear: Linear) -> list[_Piece] | None:
                 assert isinstance(size, int)
                 found.append(_Piece(node, output, start, start + size, is_copy=True))
                 start += size
+        else:
+            return None
     return [piece for piece in found if piece.output.uses() or piece.output.is_graph_output()]
 
 
