@@ -23,6 +23,9 @@ CHANNELS, GROUP = 3, 2
 FEW = replace(COUNTING, node_ns=1e9, view_ns=0, small_ns=0)
 """Costs by which the fewest operators win, however small the tensors are."""
 
+ANY = replace(FEW, node_ns=0)
+"""Costs by which a sum of one reduction wins, too."""
+
 Move = Callable[[Graph, str, int], str]
 """Moves the positions of the channels from some one on."""
 
@@ -175,7 +178,7 @@ def test_what_others_read_stays_and_is_summed_before_all_the_same() -> None:
     graph.nodes[-1].input[2] = other
     graph.nodes[-1].input.pop()
     model = graph.model([2, CHANNELS, 4, 5], "y", "z")
-    result, done, _ = pooled(model, replace(FEW, view_ns=-1))
+    result, done, _ = pooled(model, ANY)
     assert len(done) == 1
     assert (op_types(result)["Pad"], "ReduceSum" in op_types(result)) == (4, False)
     assert_close(model, result)
@@ -205,6 +208,53 @@ def test_what_is_not_a_sum_of_what_is_mapped_is_refused(model: Callable[[], onnx
     assert not done
     assert op_types(result) == op_types(before)
     assert [reason in refusal.reason for refusal in refusals] == [True]
+
+
+@pytest.mark.parametrize(
+    ("size", "is_cut"), [((4, 5), True), ((1, 3), False), (("H", "W"), True)], ids=["cut", "padded", "unknown"]
+)
+def test_operands_that_are_broadcast_along_positions_are_refused(size: tuple[int | str, ...], is_cut: bool) -> None:
+    """One row, added to all the rows of a shift, or of a border."""
+    graph = Graph(CHANNELS)
+    spread = graph.conv("x", CHANNELS, 4)
+    if is_cut:
+        one, other = graph.shift(spread, 0, 4, 4, DOWN), cut(graph, spread, [(0, 1, 2)])
+    else:
+        one, other = graph.add("Pad", spread, np.array([0, 0, 0, 0, 0, 0, 2, 0], np.int64), mode="edge"), spread
+    graph.add("ReduceSum", graph.add("Add", one, other), np.array([2, 3], np.int64), name="y")
+    model = graph.model([2, CHANNELS, *size], "y")
+    result, done, refusals = pooled(model, ANY)
+    assert not done
+    assert op_types(result) == op_types(model)
+    assert [refusal.reason for refusal in refusals] == ["summed where it is: an operand that is broadcast"]
+
+
+@pytest.mark.parametrize("size", [(4, 5), (1, 2)])
+def test_a_bias_behind_the_movement_is_added_once_for_every_position(size: tuple[int, int]) -> None:
+    graph = Graph(CHANNELS)
+    moved = graph.shift(graph.conv("x", CHANNELS, 4), 1, 3, 4, LEFT)
+    biased = graph.add("Add", moved, graph.rng.standard_normal((3, 1, 1)).astype(np.float32))
+    graph.add("ReduceSum", biased, np.array([2, 3], np.int64), name="y")
+    model = graph.model(["N", CHANNELS, *size], "y")
+    result, done, _ = pooled(model, ANY, {"N": 64})
+    assert len(done) == 1
+    for batch in (0, 1, 3):
+        assert_close(model, result, N=batch)
+
+
+@pytest.mark.parametrize("name", ["pads", "fill"])
+def test_what_a_caller_may_override_is_refused(name: str) -> None:
+    graph = Graph(CHANNELS)
+    pads = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.int64)
+    moved = graph.add("Pad", graph.conv("x", CHANNELS, 4), pads, np.float32(0))
+    graph.add("ReduceSum", moved, np.array([2, 3], np.int64), name="y")
+    model = graph.model([2, CHANNELS, 4, 5], "y")
+    assert len(pooled(model, ANY)[1]) == 1
+    chosen = model.graph.initializer[2 if name == "pads" else 3]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(chosen.name, chosen.data_type, chosen.dims))
+    result, done, _ = pooled(model, ANY)
+    assert not done
+    assert op_types(result) == op_types(model)
 
 
 def test_plain_pools_are_none_of_its_business() -> None:

@@ -17,6 +17,7 @@ from s2deploy.rewrite.channel_segments import Applied, Expression, Leaf, Shared,
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.facts import Interpretation
+from s2deploy.rewrite.layout_nodes import is_constant
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules_movement import int_attribute
 
@@ -65,7 +66,7 @@ def positions_before(facts: Interpretation, node: ir.Node, axes: Sequence[int], 
         NotMovementError: The node is neither movement of positions nor a sum.
     """
     if node.op_type in _ADDS:
-        return [count] * len(node.inputs)
+        return _of_operands(facts, node, count)
     rank = len(facts.shape(node.outputs[0]))
     if node.op_type == "Concat":
         along = int_attribute(node, "axis", 0) % rank
@@ -105,7 +106,7 @@ def strips_before(facts: Interpretation, node: ir.Node, axes: Sequence[int], cou
         NotMovementError: The node is neither a shift with a replicated border, written as a Pad, nor a sum.
     """
     if node.op_type in _ADDS:
-        return [count] * len(node.inputs)
+        return _of_operands(facts, node, count)
     rank = len(facts.shape(node.outputs[0]))
     if node.op_type != "Pad" or "mode" not in node.attributes or node.attributes["mode"].as_string() != "edge":
         raise _unknown(node)
@@ -116,13 +117,19 @@ def strips_before(facts: Interpretation, node: ir.Node, axes: Sequence[int], cou
             doubled, dropped = (1, -front) if front > 0 else (-1, -front)
             moved: dict[Strip, int] = {}
             for strip, number in count.items():
-                if strip[place] != 0:
-                    raise NotMovementError("two shifts along the same axis, one after the other")
                 for own, times in ((0, 1), (doubled, abs(front)), (dropped, -1)):
                     key = (*strip[:place], own, *strip[place + 1 :])
                     moved[key] = moved.get(key, 0) + number * times
             count = {strip: number for strip, number in moved.items() if number}
     return [count]
+
+
+def _of_operands(facts: Interpretation, node: ir.Node, count: Count) -> list[Count]:
+    """Returns how often the positions of a sum's operands are counted: as often as its own."""
+    shape = facts.shape(node.outputs[0])
+    if any(facts.shape(operand) != shape for operand in node.inputs if not is_constant(operand)):
+        raise NotMovementError("an operand that is broadcast")
+    return [count] * len(node.inputs)
 
 
 def _spatial_pads(node: ir.Node, axes: Sequence[int], rank: int) -> list[tuple[int, int]]:
@@ -136,7 +143,7 @@ def _spatial_pads(node: ir.Node, axes: Sequence[int], rank: int) -> list[tuple[i
 
 def _fills_with_zero(node: ir.Node) -> bool:
     fill = node.inputs[2] if len(node.inputs) > 2 else None
-    return fill is None or (fill.const_value is not None and not fill.const_value.numpy().any())
+    return fill is None or (is_constant(fill) and fill.const_value is not None and not fill.const_value.numpy().any())
 
 
 def _channel(axes: Sequence[int], rank: int) -> int:

@@ -9,7 +9,8 @@ Requires: constant W and b, float32 or float64, all axes but the batch and the c
 Refuses, with the reason, other operators between the map and the sum, and means of unknown numbers of positions. Leaves
 sums as they are where W' would take longer to read than the result of the map, or make the file noticeably larger: it
 has at most an eighth as many elements as the result has for one sample.
-Preserves shape, dtype and names; sums in another order round differently.
+Preserves shape, dtype and names; sums in another order round differently. An infinite x makes every sum of its channels
+NaN, those that leave its position out as well: they count it times 0.
 Source: ``sum_p (W x_p + b) = W (sum_p x_p) + n b``.
 """
 

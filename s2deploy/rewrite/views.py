@@ -63,7 +63,9 @@ def own_axis(inner: Shape, outer: Shape, axis: int) -> tuple[int, Coord] | None:
         if axis in group.outer:
             wide = [a for a in group.inner if inner[a] != 1]
             apart = [a for a in group.outer if outer[a] != 1]
-            return (wide[0], size_of([outer[a] for a in apart[1:]])) if apart[0] == axis and len(wide) == 1 else None
+            if apart[:1] != [axis] or len(wide) != 1:
+                return None
+            return wide[0], size_of([outer[a] for a in apart[1:]])
     return None
 
 
