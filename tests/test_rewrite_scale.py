@@ -60,6 +60,29 @@ def apart(graph: Graph, x: str) -> str:
     return graph.add("Add", graph.shift(y, 0, 3, 6, DOWN), graph.shift(y, 3, 3, 6, UP))
 
 
+def squares(count: int) -> onnx.ModelProto:
+    """Each reads the one before twice."""
+    graph = Graph(3)
+    last = graph.conv("x", 3, 4)
+    for _ in range(count):
+        last = graph.add("Mul", last, last)
+    return pooled_at_the_end(graph, last)
+
+
+def gates(count: int) -> onnx.ModelProto:
+    """Each reads the one before three times, at different depths."""
+    graph = Graph(3)
+    last = graph.conv("x", 3, 4)
+    for _ in range(count):
+        last = graph.add("Add", graph.add("Mul", graph.add("Sigmoid", last), last), last)
+    return pooled_at_the_end(graph, last)
+
+
+def pooled_at_the_end(graph: Graph, last: str) -> onnx.ModelProto:
+    graph.add("ReduceMean", last, np.array([2, 3]), keepdims=0, name="y")
+    return onnx.shape_inference.infer_shapes(graph.model([1, 3, 4, 4], "y"))
+
+
 def in_a_row(block: Callable[[Graph, str], str], count: int) -> onnx.ModelProto:
     graph, last = Graph(3), "x"
     for _ in range(count):
@@ -137,6 +160,15 @@ def branches(count: int) -> onnx.ModelProto:
 
 def test_work_grows_with_the_bodies() -> None:
     assert calls(branches(80)) <= 2.2 * calls(branches(40))
+
+
+@pytest.mark.parametrize(
+    ("chain", "count"), [(squares, 8), (gates, 5)], ids=lambda value: getattr(value, "__name__", "")
+)
+def test_work_does_not_multiply_with_what_is_read_several_times(
+    chain: Callable[[int], onnx.ModelProto], count: int
+) -> None:
+    assert calls(chain(2 * count), pool) <= 6 * calls(chain(count), pool)
 
 
 @pytest.mark.parametrize("chain", CHAINS)

@@ -25,6 +25,8 @@ _ELEMENTWISE = COMMUTATIVE | frozenset(
 )
 
 _DEEPEST = 32
+_LARGEST = 1024
+"""What is read several times is written out as often, which doubles from node to node: ``y = y * y``."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Reader:
     is_shared: bool = False
     values: set[ir.Value] = field(default_factory=set)
     _numbers: dict[ir.Value, int] = field(default_factory=dict)
+    _read: dict[tuple[ir.Value, int], Segments] = field(default_factory=dict)
 
     def segments(self, value: ir.Value, axis: int, depth: int = 0) -> Segments:
         """Returns a value as segments along an axis of known size, a single leaf where it is not seen through.
@@ -101,14 +104,18 @@ class Reader:
         Raises:
             NotMovementError: The number of channels is not known.
         """
+        if (value, axis) in self._read:
+            return self._read[value, axis]
         size = self._channels(value, axis)
         node = value.producer()
         is_alone = len(value.uses()) == 1 and not value.is_graph_output()
         is_seen_through = depth < _DEEPEST and (is_alone or self.is_shared)
         found = self._through(node, value, axis, depth + 1) if node is not None and is_seen_through else None
-        if node is None or found is None:
-            return [(size, self._leaf(value, axis, 0, size))]
-        self.values.add(value)
+        if found is None or (self.is_shared and _is_large(found)):
+            found = [(size, self._leaf(value, axis, 0, size))]
+        else:
+            self.values.add(value)
+        self._read[value, axis] = found
         return found
 
     def nodes(self) -> set[ir.Node]:
@@ -237,6 +244,17 @@ def part(expression: Expression, start: int, size: int) -> Expression:
     return expression
 
 
+def _is_large(segments: Segments) -> bool:
+    waiting = [expression for _, expression in segments]
+    for _ in range(_LARGEST):
+        if not waiting:
+            return False
+        expression = waiting.pop()
+        if isinstance(expression, Applied):
+            waiting += expression.arguments
+    return True
+
+
 def _together(operands: Sequence[Segments | Shared]) -> Iterator[tuple[int, tuple[Expression, ...]]]:
     """Cuts operands at the same channels."""
     cuts = set()
@@ -255,6 +273,8 @@ def _together(operands: Sequence[Segments | Shared]) -> Iterator[tuple[int, tupl
 def _cut(segments: Segments, start: int, end: int) -> Expression:
     position = 0
     for size, expression in segments:
+        if (position, position + size) == (start, end):
+            return expression
         if position <= start and end <= position + size:
             return part(expression, start - position, end - start)
         position += size
