@@ -71,7 +71,7 @@ def ordered(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Refusal]]:
     common.RemoveUnusedNodesPass()(graph)
     common.NameFixPass()(graph)
     result = ir.to_proto(graph)
-    onnx.checker.check_model(result)
+    onnx.checker.check_model(result, full_check=True)
     return result, refusals
 
 

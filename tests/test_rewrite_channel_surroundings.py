@@ -197,13 +197,12 @@ def test_groups_without_a_whole_term_of_their_own_keep_the_common_one(other: str
     """Every second group adds nothing to the common term, or what is broadcast along channels or positions."""
     graph = Graph(3)
     a, b = graph.conv("x", 3, 8), graph.conv("x", 3, 4)
-    broadcast = {
-        "nothing": lambda k: [],
-        "a number": lambda k: [weights(graph, 1, 1, 1, 1)],
-        "one element a channel": lambda k: [weights(graph, 1, 2, 1, 1)],
-        "positions": lambda k: [weights(graph, 1, 1, 4, 5)],
-    }[other]
-    shared = broadcast(0)
+    shared = {
+        "nothing": list,
+        "a number": lambda: [graph.add("Neg", weights(graph, 1, 1, 1, 1))],
+        "one element a channel": lambda: [weights(graph, 1, 2, 1, 1)],
+        "positions": lambda: [graph.add("Neg", weights(graph, 1, 1, 4, 5))],
+    }[other]()
     terms = []
     for k in range(4):
         common = graph.add("Relu", graph.cut(a, 2 * k, 2 * k + 2))
@@ -215,3 +214,6 @@ def test_groups_without_a_whole_term_of_their_own_keep_the_common_one(other: str
     assert not refusals
     assert op_types(result)["Tanh"] == 1
     assert_close(model, result, N=2)
+    stated = {value.name: value.type.tensor_type.shape.dim for value in result.graph.value_info}
+    sums = [stated[node.output[0]] for node in result.graph.node if node.op_type == "Add"]
+    assert all(dims[0].dim_param == "N" and [size.dim_value for size in dims[2:]] == [4, 5] for dims in sums)

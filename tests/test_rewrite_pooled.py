@@ -95,7 +95,7 @@ def pooled(
     common.RemoveUnusedNodesPass()(graph)
     common.NameFixPass()(graph)
     result = ir.to_proto(graph)
-    onnx.checker.check_model(result)
+    onnx.checker.check_model(result, full_check=True)
     return result, done, refusals
 
 

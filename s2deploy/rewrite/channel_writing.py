@@ -11,6 +11,7 @@ import onnx_ir as ir
 from s2deploy.rewrite.channel_segments import Applied, Expression, Leaf, Shared, pads_of, slices_of
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.initializers import add_initializer
+from s2deploy.rewrite.layout_writing import annotate
 
 _PAIR = 2
 
@@ -72,8 +73,12 @@ class Writer:
         if len(terms) == 1:
             return terms[0]
         node = ir.node("Add" if len(terms) == _PAIR else "Sum", terms)
-        node.outputs[0].type, node.outputs[0].shape = terms[-1].type, terms[-1].shape
-        return self._insert(node)
+        node.outputs[0].type = terms[0].type
+        result = self._insert(node)
+        shape = self._facts.known_shape(result)
+        if shape is not None:
+            annotate(result, terms[0], shape)
+        return result
 
     def split(self) -> None:
         """Makes slices that leave nothing of a tensor out one Split."""
