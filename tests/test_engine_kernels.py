@@ -24,7 +24,8 @@ from s2deploy.engine.targets import Toolchain
 from s2deploy.engine.typed import Typed, typed_for
 from s2deploy.errors import UsageError
 from s2deploy.ops import Configuration, Shift
-from s2deploy.precision.functions import have_functions, inline, operators
+from s2deploy.precision.functions import have_functions, inline, operators, written_out_of
+from s2deploy.precision.wide import stays_wide
 from s2deploy.rewrite.plugin_functions import operator_node
 from s2deploy.specs import Dim, Precision, Target, TensorSpec
 
@@ -157,6 +158,49 @@ def test_an_operator_is_kept_under_its_name_whatever_number_its_function_has() -
     typed = typed_for(model, family_of(Target.TENSORRT, "10.16"), given, kernels=True)
     shifts = [node for node in typed.model.graph if node.op_type.startswith("SpatialShift")]
     assert [node.inputs[0].dtype for node in shifts] == [ir.DataType.FLOAT] * 2
+
+
+def origins(model: ir.Model) -> dict[str, set[str]]:
+    """Returns the names of the nodes that each operator's function was written out to."""
+    found: dict[str, set[str]] = {}
+    for node in model.graph:
+        origin = written_out_of(node)
+        if origin is not None:
+            found.setdefault(origin.operator, set()).add(str(node.name))
+    return found
+
+
+@pytest.mark.parametrize("asked", ["ShiftSumPool", "shiftsumpool_2"])
+def test_an_operator_that_is_written_out_is_kept_under_its_names(asked: str) -> None:
+    given = options(Precision.FP16, keep_fp32=(asked,)).typing
+    typed = typed_for(attention(), family_of(Target.TENSORRT, "10.16"), given)
+    kept = origins(typed.model)
+    assert kept.keys() == {"SpatialShift", "ShiftSumPool", "ShiftSum"}
+    narrow = {node.name for node in typed.model.graph if node.outputs[0].dtype == ir.DataType.FLOAT16}
+    assert not kept["ShiftSumPool"] & narrow
+    assert kept["SpatialShift"] <= narrow
+    assert kept["ShiftSum"] & narrow
+    (held,) = (wide for wide in stays_wide(typed.model, Precision.FP16, (asked,)) if "--keep-fp32" in wide.reason)
+    assert held.operators["ReduceSum"] == 1
+    flagged = typed_for(attention(), family_of(Target.TENSORRT, "8.5"), given)
+    assert set(flagged.kept) == origins(flagged.model)["ShiftSumPool"]
+
+
+@pytest.mark.parametrize("by_type", [False, True])
+def test_an_operator_is_kept_for_what_is_meant_inside_its_function(by_type: bool) -> None:
+    (product,) = (node for node in written_out(attention()).graph if node.op_type == "ReduceSum")
+    typed = built(Precision.FP16, keep_fp32=("ReduceSum" if by_type else str(product.name),))
+    kinds = {node.op_type: node.inputs[0].dtype for node in typed.model.graph}
+    assert kinds["ShiftSumPool"] == ir.DataType.FLOAT
+    assert kinds["ShiftSum"] == kinds["SpatialShift"] == ir.DataType.FLOAT16
+
+
+@pytest.mark.parametrize("with_kernels", [False, True])
+def test_what_neither_form_knows_is_refused_by_both(with_kernels: bool) -> None:
+    given = options(Precision.FP16, keep_fp32=("ShiftSumPol",)).typing
+    with pytest.raises(UsageError, match="has neither a node nor an operator type") as caught:
+        typed_for(attention(), family_of(Target.TENSORRT, "10.16"), given, kernels=with_kernels)
+    assert "'ShiftSumPool'" in str(caught.value.hint)
 
 
 def test_around_int8_operators_stay_float32(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from s2deploy.precision.census import operator
 from s2deploy.precision.functions import gives_float32
 from s2deploy.precision.graph import shape_arithmetic
 from s2deploy.precision.half import ACCUMULATING, blocked_operators
+from s2deploy.precision.kept import meanings
 from s2deploy.specs import Precision
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def stays_wide(model: ir.Model, precision: Precision, asked: Collection[str] = (
 
 def _reasons(model: ir.Model, precision: Precision, asked: Collection[str]) -> Callable[[ir.Node], str]:
     sizes = {node.name for node in shape_arithmetic(model.graph)}
-    names = {node.name for node in model.graph.all_nodes()}
+    known = meanings(model)
+    kept = {name for text in asked for name in known.get(text, ())}
     blocked = blocked_operators(model.opset_imports.get("", 1))
     formless = set(without_form(model)) if precision is Precision.BF16 else set()
 
     def reason(node: ir.Node) -> str:
-        if node.name in asked or (node.op_type in asked and node.op_type not in names):
+        if node.name in kept:
             return "asked for with --keep-fp32"
         if node.name in sizes:
             return "arithmetic on sizes"
