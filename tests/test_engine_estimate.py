@@ -8,6 +8,7 @@ import pytest
 import small_models
 from small_models import make, weights
 
+from s2deploy.engine import sizing
 from s2deploy.engine.estimate import activation_peak
 from s2deploy.engine.sizing import sized
 from s2deploy.options import PrecisionOptions
@@ -92,3 +93,49 @@ def test_sixteen_bits_take_half_the_memory(precision: Precision) -> None:
     assert (full.peak_bytes, full.unknown) == (2 * 2 * 4 * 64 * 4, 0)
     # the casts at the ends hold both widths of the input or output at a time
     assert (half.peak_bytes, half.unknown) == (2 * 4 * 64 * 2 + 2 * 4 * 64 * 4, 0)
+
+
+def chain(links: int) -> ir.Model:
+    """Returns Reshapes one behind the other, each to sizes computed from the shape of the one before."""
+    given = {
+        "one": np.array([1]),
+        "zero": np.array([0]),
+        "two": np.array(2),
+        "auto": np.array([-1]),
+        "c": np.array([8]),
+    }
+    body, last = "", "x"
+    for link in range(links):
+        body += (
+            f"s{link} = Shape({last}) g{link} = Gather(s{link}, one) q{link} = Squeeze(g{link}, zero) "
+            f"m{link} = Mul(q{link}, two) d{link} = Div(m{link}, two) u{link} = Unsqueeze(d{link}, zero) "
+            f"t{link} = Concat<axis=0>(auto, u{link}, c) r{link} = Reshape({last}, t{link}) e{link} = Relu(r{link}) "
+        )
+        last = f"e{link}"
+    return ir.from_proto(make("(float[n,h,8] x) => (float[n,h,8] y)", f"{body} y = Erf({last})", given))
+
+
+@pytest.mark.parametrize("links", [1, 2, 60])
+def test_a_chain_of_computed_sizes_is_followed_in_one_pass(links: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inferred, computed = [], []
+    infer, compute = sizing._infer, sizing._computed
+    monkeypatch.setattr(sizing, "_infer", lambda model: (inferred.append(model), infer(model)))
+    monkeypatch.setattr(sizing, "_computed", lambda *given: (computed.append(given[0]), compute(*given))[1])
+    found = activation_peak(chain(links), {"x": (4, 16, 8)})
+    assert (found.peak_bytes, found.unknown) == (2 * 4 * 16 * 8 * 4, 0)
+    assert (len(inferred), len(computed)) == (2, 7 * links)
+
+
+def test_sizes_behind_a_body_are_computed_in_the_next_round() -> None:
+    body = (
+        "s = Shape(x) g = Gather(s, one) q = Squeeze(g, one0) k = Div(q, two) u = Unsqueeze(k, one0) "
+        "t = Concat<axis=0>(u, auto) r = Reshape(x, t) "
+        "z = If(c) <then_branch = a () => (float[p,r2] v) { v = Erf(r) }, "
+        "else_branch = b () => (float[p,r2] w) { w = Exp(r) }> "
+        "s2 = Shape(z) g2 = Gather(s2, one0) q2 = Squeeze(g2, one0) k2 = Div(q2, two) u2 = Unsqueeze(k2, one0) "
+        "t2 = Concat<axis=0>(u2, auto) y = Reshape(z, t2)"
+    )
+    given = {"one": np.array([1]), "one0": np.array([0]), "two": np.array(2), "auto": np.array([-1])}
+    model = ir.from_proto(make("(float[n,h] x, bool c) => (float[a,b] y)", body, given))
+    copy = sized(model, {"x": (2, 8)})
+    assert list(copy.graph.outputs[0].shape) == [2, 8]

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _SMALL_BYTES = 1000  # shape inference looks at the values of weights up to this size
-_MOST_ROUNDS = 50  # a round resolves every shape up to the next one that is computed from it
+_MOST_ROUNDS = 50  # a round resolves all shapes up to those of bodies that sizes are computed from
 
 
 def sized(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
     """Returns a copy whose values have the shapes that follow from those of the inputs, as far as can be told.
 
-    Inference takes turns with computing sizes from the shapes it has found, which it cannot do itself: a Squeeze or a
-    Div on the way to the target of a Reshape stops it. Operators of the plugins are stood in for.
+    Inference of the whole model takes turns with a pass over its nodes that computes sizes from shapes, which inference
+    cannot do itself: a Squeeze or a Div on the way to the target of a Reshape stops it. Operators of the plugins are
+    stood in for.
 
     Args:
         model: A model, with the types of its values; it stays as it is. bfloat16 becomes float16 in the copy.
@@ -50,7 +51,7 @@ def sized(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
             node.attributes.add(ir.AttrInt64("to", ir.DataType.FLOAT16))
     for _ in range(_MOST_ROUNDS):
         _infer(copy)
-        if not _compute_sizes(copy.graph):
+        if not _resolve(copy):
             break
     for value, before in declared.items():  # of operators that inference does not know
         if value.shape is None:
@@ -69,18 +70,27 @@ def _infer(model: ir.Model) -> None:
         ShapeInferencePass(strict_mode=False, data_prop=True)(model)
 
 
-def _compute_sizes(graph: ir.Graph) -> bool:
-    """Replaces sizes that are computed from known shapes by constants, and tells whether there were any."""
+def _resolve(model: ir.Model) -> bool:
+    """Follows shapes through the graph in its order, computing sizes from them on the way.
+
+    Returns:
+        Whether sizes were found that the graph did not state: they are constants of it now.
+    """
     import onnx_ir as ir
 
+    graph = model.graph
     known: dict[ir.Value, Array] = {}
-    for node in shape_arithmetic(graph):
-        array = _computed(node, known)
+    arithmetic = set(shape_arithmetic(graph))
+    for node in graph:
+        array = _computed(node, known) if node in arithmetic else None
         if array is not None:
             known[node.outputs[0]] = array
+        elif not all(map(_has_sizes, node.outputs)):
+            _infer_node(node, known, model)
+    done = {value.producer() for value in known}
     replaced = False
     for value, array in known.items():
-        if not value.uses() or value.is_graph_output():
+        if value.is_graph_output() or all(use.node in done for use in value.uses()):
             continue
         name = f"{value.name}/at these sizes"
         constant = ir.Value(
@@ -89,7 +99,48 @@ def _compute_sizes(graph: ir.Graph) -> bool:
         graph.register_initializer(constant)
         value.replace_all_uses_with(constant)
         replaced = True
+    for value in reversed(known):  # what has been computed need not be once more
+        maker = value.producer()
+        if maker is not None and not value.uses() and not value.is_graph_output():
+            graph.remove(maker, safe=True)
     return replaced
+
+
+def _infer_node(node: ir.Node, known: Mapping[ir.Value, Array], model: ir.Model) -> None:
+    """Infers the shapes of what one node makes; those of an operator with bodies wait for the whole model's turn."""
+    import onnx
+    import onnx_ir as ir
+
+    inputs = [value for value in node.inputs if value is not None]
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if any(value.type is None for value in inputs) or domain not in model.opset_imports:
+        return
+    arrays = {str(value.name): known[value] if value in known else _small(value) for value in inputs}
+    try:
+        inferred = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(node.op_type, model.opset_imports[domain], domain),
+            ir.to_proto(node),
+            {str(value.name): ir.serde.serialize_value(value).type for value in inputs},
+            {name: onnx.numpy_helper.from_array(array) for name, array in arrays.items() if array is not None},
+            opset_imports=[onnx.helper.make_opsetid(*entry) for entry in model.opset_imports.items()],
+        )
+    except Exception:  # an operator or a shape that inference does not know stays unknown, which is told
+        return
+    for value in node.outputs:
+        kind = inferred.get(str(value.name))
+        if kind is not None:
+            value.type = value.type or ir.serde.deserialize_type_proto_for_type(kind)
+            value.shape = ir.serde.deserialize_type_proto_for_shape(kind)
+
+
+def _small(value: ir.Value) -> Any:
+    """Returns a weight that shape inference looks at; None where it looks at the shape alone."""
+    tensor = value.const_value
+    return tensor.numpy() if tensor is not None and tensor.nbytes <= _SMALL_BYTES else None
+
+
+def _has_sizes(value: ir.Value) -> bool:
+    return value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
 def _computed(node: ir.Node, known: Mapping[ir.Value, Array]) -> Any:
