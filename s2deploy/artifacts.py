@@ -23,6 +23,8 @@ from s2deploy.errors import ArtifactError, UsageError
 _staging: set[Path] = set()
 _SUFFIX = ".s2deploy"
 _YOUNG_SECONDS = 60.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = "free some space there, or name another folder in the environment variable TMPDIR"
 
 
 def check_output(output: Path, sources: Iterable[Path] = (), needed_bytes: int = 0) -> None:
@@ -101,6 +103,32 @@ def staged(output: Path) -> Iterator[Path]:
                 file.replace(output.parent / file.name)
 
 
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """Yields an empty folder for temporary files, which is gone afterwards.
+
+    Raises:
+        ArtifactError: It cannot be made, or its disk is full.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="s2deploy-")
+    except OSError as error:  # a full disk, too, is told as there being no usable folder
+        raise ArtifactError(f"there is no folder for temporary files: {error.strerror or error}", hint=_ROOM) from error
+    with made as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if not (_is_full(error) or error.errno == errno.EFBIG):
+                raise
+            raise cannot_write_temporary(Path(name), error) from error
+
+
+def cannot_write_temporary(folder: Path, error: OSError) -> ArtifactError:
+    """Returns what an error of the system means that came up while a file in a temporary folder was written."""
+    reason = error.strerror or "the disk is full"
+    return ArtifactError(f"cannot write temporary files to {folder.parent}: {reason}", hint=_ROOM)
+
+
 def discard_staged() -> None:
     """Removes what unfinished writes have left so far, for a process that ends without unwinding."""
     for folder in tuple(_staging):
@@ -175,12 +203,15 @@ def _translated(output: Path) -> Iterator[None]:
 
 def cannot_write(output: Path, error: OSError) -> ArtifactError:
     """Returns what an error of the system means for a file that should be written."""
-    # numpy tells of a write that fell short by its counts alone
-    short = error.errno is None and "requested and" in str(error)
-    if short or error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if _is_full(error):
         return ArtifactError(
             f"cannot write {output}: the disk is full", hint="free some space or write to another disk"
         )
     return ArtifactError(
         f"cannot write {output}: {error.strerror or error}", hint="choose a folder you may write to with -o"
     )
+
+
+def _is_full(error: OSError) -> bool:
+    # numpy tells of a write that fell short by its counts alone
+    return error.errno in _FULL or (error.errno is None and "requested and" in str(error))

@@ -1,4 +1,7 @@
-"""Keeps the tools underneath silent: their warnings and logs are about their own internals, not the user's model."""
+"""What the process works in: its cores, and the tools underneath, which are kept silent.
+
+Their warnings and logs are about their own internals, not the user's model.
+"""
 
 from __future__ import annotations
 
@@ -45,3 +48,8 @@ def without_logs(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from s2deploy import artifacts
-from s2deploy.artifacts import check_output, discard_staged, sha256, staged
+from s2deploy.artifacts import check_output, discard_staged, sha256, staged, temporary
 from s2deploy.errors import ArtifactError, UsageError
 
 
@@ -157,3 +157,39 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
 def test_sha256_of_a_missing_file_is_an_artifact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot read"):
         sha256(tmp_path / "missing")
+
+
+def system_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    "error", [system_error(errno.ENOSPC), system_error(errno.EFBIG), OSError("5 requested and 3 written")]
+)
+def test_a_full_folder_for_temporary_files_is_named(error: OSError) -> None:
+    folders: list[Path] = []
+
+    def work() -> None:
+        with temporary() as folder:
+            folders.append(folder)
+            (folder / "file").touch()
+            raise error
+
+    with pytest.raises(ArtifactError, match="cannot write temporary files to ") as caught:
+        work()
+    assert "TMPDIR" in str(caught.value.hint)
+    assert not folders[0].exists()
+
+
+def test_other_errors_of_the_system_stay_what_they_are() -> None:
+    with pytest.raises(FileNotFoundError), temporary() as folder:
+        (folder / "none").read_bytes()
+
+
+def test_a_machine_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", none)
+    with pytest.raises(ArtifactError, match="no folder for temporary files: No usable"), temporary():
+        pytest.fail("there is none")

@@ -33,10 +33,10 @@ ALLOWED = {
     "ops": {"errors"},
     "rewrite": VALUES | {"ops"},
     "accuracy": VALUES,
-    "benchmark": VALUES,
+    "benchmark": VALUES | {"environment"},
     "options": {"specs"},
-    "precision": VALUES | {"onnx_file", "options", "ops"},
-    "runtime": FILES | {"child_process"},
+    "precision": VALUES | {"artifacts", "environment", "onnx_file", "options", "ops"},
+    "runtime": FILES | {"child_process", "environment"},
     "engine": FILES | {"precision", "child_process", "options", "ops", "environment"},
     "results": VALUES | {"report", "accuracy", "benchmark", "overlap", "rewrite"},
     "inspection": {"sidecar"},
@@ -117,3 +117,8 @@ def test_heavy_packages_are_imported_in_few_places(package: str) -> None:
 
 def test_the_whole_table_is_in_use() -> None:
     assert set(ALLOWED) <= {top(path) for path in modules()}
+
+
+def test_cores_are_counted_in_one_place() -> None:
+    counting = {path.name for path in modules() if "sched_getaffinity" in path.read_text(encoding="utf-8")}
+    assert counting == {"environment.py"}

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from small_models import make
 from torch import nn
 
 import s2deploy
+from s2deploy import onnx_file
 from s2deploy.cli import cli
 from s2deploy.errors import ArtifactError, ExportError, InputSpecError, S2DeployError, UsageError
+from s2deploy.exporter.settling import Doubt
 from s2deploy.metadata import read_metadata
+from s2deploy.pipeline.torch_source import dispel
 from s2deploy.report import Reporter
+from s2deploy.specs import parse_inputs
 
 SHIFTS = Path(__file__).parent / "models" / "shifts.py"
 DYNAMIC = "x:batch=1..2..3,4,height=3..6..9,width=3..5..9"
@@ -306,3 +314,16 @@ def test_the_output_may_not_be_the_source_and_its_folder_must_exist(tmp_path: Pa
         result = run("export", f"{SHIFTS}:Fill", "--input", "x:2,4,6,5", "-o", output)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_a_full_folder_for_temporary_files_is_named_where_ends_of_ranges_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx_file, "write", full)
+    model = ir.from_proto(make("(float[n] x) => (float[n] y)", "y = Neg(x)"))
+    doubt = Doubt(({"n": 2},), ExportError("wrong at its end"))
+    with pytest.raises(ArtifactError, match=r"cannot write temporary files to .*: No space left on device"):
+        dispel(doubt, model, lambda feed: {"y": -feed["x"]}, parse_inputs(["x:n=1..4"]), Reporter())

@@ -12,6 +12,7 @@ from s2deploy.errors import BuildError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision import HEAVY_OPERATORS
 from s2deploy.precision import typed as typed_for
+from s2deploy.precision.graph import some
 from s2deploy.specs import Precision, parse_inputs
 
 
@@ -197,3 +198,11 @@ def test_a_matrix_product_in_another_type_is_refused_by_name() -> None:
 
 def test_heavy_operators_are_what_the_check_covers() -> None:
     assert {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"} == HEAVY_OPERATORS
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, ""), (2, "a, b"), (5, "a, b, c, d, e"), (7, "a, b, c, d, e and 2 more")]
+)
+def test_the_first_names_stand_for_many(count: int, text: str) -> None:
+    assert some("abcdefg"[:count]) == text
+    assert some("abcdefg", 7) == "a, b, c, d, e, f, g"

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2deploy.environment import usable_cores
+
 _ROOT = Path("/")
 _USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ, _STOLEN = 0, 1, 2, 5, 6, 7
 _BUSY = (_USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ)
@@ -77,11 +79,6 @@ class _Counters:
     machine: tuple[int, ...] | None
     ours: int
     throttled: int | None
-
-
-def usable_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(before: _Counters, after: _Counters) -> tuple[float | None, float | None]:

@@ -105,8 +105,8 @@ def dry_run(model_path: Path, options: BuildOptions | None = None) -> DryRun:
 
     Raises:
         UsageError: The build would not be started: a missing file or range, or an option the target lacks.
-        ArtifactError: The ONNX file is damaged.
-        BuildError: The model cannot be typed, breaks in that precision, or kills the parser.
+        ArtifactError: The ONNX file is damaged, or the folder for temporary files is full.
+        BuildError: The model cannot be typed or breaks in that precision.
     """
     start = time.perf_counter()
     options = options or BuildOptions()

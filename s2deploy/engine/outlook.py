@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2deploy import onnx_file
+from s2deploy.artifacts import temporary
 from s2deploy.engine.diagnosis import explain
 from s2deploy.engine.lowering import lower
 from s2deploy.engine.preparing import Prepared, request_for
@@ -60,17 +60,21 @@ class FamilyOutlook:
 
 
 def check_parser(prepared: Prepared, options: BuildOptions, toolchain: Toolchain, model_path: Path) -> ParserCheck:
-    """Lets the parser of a TensorRT that is here read the model, in a process of its own."""
+    """Lets the parser of a TensorRT that is here read the model, in a process of its own.
+
+    Raises:
+        ArtifactError: The folder for temporary files is full.
+    """
     typed, precision = prepared.typed, options.typing.precision
     parser = f"{toolchain.family.title} {toolchain.version}"
-    with tempfile.TemporaryDirectory(prefix="s2deploy-dry-run-") as folder:
+    with temporary() as folder:
         network_path = model_path
         if typed.changed:
-            network_path = Path(folder) / "model.onnx"
+            network_path = folder / "model.onnx"
             onnx_file.write(typed.model, network_path)
         request = request_for(prepared, options, toolchain, network_path, None)
         try:
-            answer = run_build(request, Path(folder), typed.model)
+            answer = run_build(request, folder, typed.model)
         except BuildError as error:
             return ParserCheck(parser, (str(error),), {})
     failures = [explain(refusal, typed.model) for refusal in answer.refusals]

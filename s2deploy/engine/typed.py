@@ -16,14 +16,14 @@ from s2deploy.environment import without_logs
 from s2deploy.errors import BuildError
 from s2deploy.options import PrecisionOptions
 from s2deploy.precision.functions import inline
-from s2deploy.precision.graph import normalised
+from s2deploy.precision.graph import normalised, some
 from s2deploy.precision.kept import kept_nodes
 from s2deploy.specs import Precision, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_NAMED_AT_MOST = 8
+_MOST_NODES = 8
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,7 @@ def _broken(cost: precision.Cost) -> BuildError:
     message = f"{cost.precision.value} breaks the model: " + "; ".join(cost.failures)
     nodes = [repr(overflow.node) for overflow in cost.overflows]
     if nodes:
-        more = len(nodes) - _NAMED_AT_MOST
-        named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
-        message += f"; these nodes overflow: {named}"
+        message += f"; these nodes overflow: {some(nodes, _MOST_NODES)}"
     if cost.repair:
         keep = " ".join(f"--keep-fp32 {shlex.quote(name)}" for name in cost.repair)
         return BuildError(message, hint=f"leave what overflows in float32: {keep}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s2deploy.artifacts import temporary
 from s2deploy.errors import InputSpecError, S2DeployError, UsageError
 from s2deploy.feeds import Array, Feed, random_feed
 from s2deploy.pipeline.source import Prepared
@@ -121,6 +121,7 @@ def dispel(doubt: Doubt, model: ir.Model, reference: Side, specs: Sequence[Tenso
 
     Raises:
         ExportError: It fails or gives other outputs at one of them.
+        ArtifactError: The folder for temporary files is full.
     """
     from s2deploy import onnx_file
     from s2deploy.accuracy import LazyFeed, compare, record
@@ -132,9 +133,9 @@ def dispel(doubt: Doubt, model: ir.Model, reference: Side, specs: Sequence[Tenso
     )
     with (
         reporter.stage("ends", "trying the ends of the ranges") as stage,
-        tempfile.TemporaryDirectory(prefix="s2deploy-") as folder,
+        temporary() as folder,
     ):
-        path = Path(folder) / "model.onnx"
+        path = folder / "model.onnx"
         onnx_file.write(model.clone(), path)
         try:
             with load(path) as session:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2deploy import onnx_file
 from s2deploy.accuracy import Comparison, Side
+from s2deploy.artifacts import temporary
 from s2deploy.feeds import load_feed
 from s2deploy.metadata import Metadata, read_metadata
 from s2deploy.model import Loaded
@@ -71,8 +71,8 @@ def validate(
     for remark in _changes(loaded, metadata):
         reporter.line(f"note: {remark}")
     original = _reference(loaded, metadata, artifact)
-    with tempfile.TemporaryDirectory(prefix="s2deploy-") as name, Worker(Path(name)) as worker:
-        proof = Proof(original, worker, Path(name), metadata.inputs, feed, tolerance, open_dims=metadata.open_dims)
+    with temporary() as folder, Worker(folder) as worker:
+        proof = Proof(original, worker, folder, metadata.inputs, feed, tolerance, open_dims=metadata.open_dims)
         with reporter.stage("validate", "comparing outputs on onnxruntime") as stage:
             comparison = proof.compare(artifact, stage)
             stage.detail = describe(comparison)

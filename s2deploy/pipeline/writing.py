@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from s2deploy import onnx_file
 from s2deploy.accuracy import Comparison
@@ -19,9 +18,6 @@ from s2deploy.pipeline.withdrawing import Attempt, Search, attempt
 from s2deploy.report import Reporter, Stage, format_bytes
 from s2deploy.rewrite import Change, Pass
 from s2deploy.specs import Runtime
-
-if TYPE_CHECKING:
-    pass
 
 _CHECK = "run the original with onnxruntime alone"
 _UNPROVEN = "--no-validate writes the file without a proof"

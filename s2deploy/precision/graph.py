@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 HEAVY_OPERATORS = frozenset({"MatMul", "Gemm", "Einsum", "Conv", "ConvTranspose"})
 RECURRENT_OPERATORS = frozenset({"LSTM", "GRU", "RNN"})
-_NAMED_AT_MOST = 5
 
 
 def normalised(model: ir.Model) -> ir.Model:
@@ -87,8 +86,8 @@ def shape_arithmetic(graph: ir.Graph) -> Iterator[ir.Node]:
             yield node
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[str], most: int = 5) -> str:
     """Returns the first names as text, and how many more there are."""
     named = list(names)
-    more = len(named) - _NAMED_AT_MOST
-    return ", ".join(named[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    more = len(named) - most
+    return ", ".join(named[:most]) + (f" and {more} more" if more > 0 else "")

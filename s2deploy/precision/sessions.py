@@ -5,14 +5,13 @@ Weights lie in a temporary file that onnxruntime maps, so that they are in memor
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s2deploy.errors import ArtifactError, ValidationError
+from s2deploy.artifacts import temporary
+from s2deploy.environment import usable_cores
+from s2deploy.errors import ValidationError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,6 +27,7 @@ def opened(model: ir.Model) -> Iterator[Any]:
         ValidationError: onnxruntime cannot load the model.
         ArtifactError: The folder for temporary files is full.
     """
+    import onnx_ir as ir
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -35,25 +35,12 @@ def opened(model: ir.Model) -> Iterator[Any]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights
     options.log_severity_level = 4
-    if hasattr(os, "sched_getaffinity"):  # onnxruntime counts the machine's cores, those withheld as well
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(prefix="s2deploy-precision-") as folder:
-        path = Path(folder) / "model.onnx"
-        _write(model, path)
+    options.intra_op_num_threads = usable_cores()  # onnxruntime counts the machine's, those withheld as well
+    with temporary() as folder:
+        path = folder / "model.onnx"
+        ir.save(model, path, external_data="weights")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ValidationError(f"onnxruntime cannot load the model: {error}", hint=HINT) from error
         yield session
-
-
-def _write(model: ir.Model, path: Path) -> None:
-    import onnx_ir as ir
-
-    try:
-        ir.save(model, path, external_data="weights")
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot write temporary files to {path.parent.parent}: {error.strerror or error}",
-            hint="free some space there, or name another folder in the environment variable TMPDIR",
-        ) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from s2deploy.environment import usable_cores
 from s2deploy.errors import ArtifactError, S2DeployError, TargetUnavailableError, UsageError
 from s2deploy.feeds import Array, Feed
 from s2deploy.runtime.session import Session
@@ -42,7 +42,8 @@ class OnnxSession(Session):
             raise UsageError(f"threads must be at least 1, got {threads}", hint="leave it out to use all cores")
         chosen = _provider(provider, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
+        # onnxruntime counts the machine's cores, and complains about those a container withholds
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = 4  # what goes wrong is raised
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -182,8 +183,3 @@ def _failure(error: Exception) -> S2DeployError:
 def _info(node: Any) -> TensorInfo:
     kind = str(node.type).removeprefix("tensor(").removesuffix(")")
     return TensorInfo(node.name, tuple(node.shape or ()), _ELEMENT_TYPES.get(kind, kind))
-
-
-def _usable_cores() -> int:
-    # onnxruntime counts the machine's cores, and complains about those a container withholds
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
