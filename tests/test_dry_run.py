@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from small_models import make, save, weights
 
 import s2deploy
 from s2deploy.cli import cli
-from s2deploy.engine import dry_run, targets
+from s2deploy.engine import dry_run, outlook, targets
 from s2deploy.engine.request import Request
-from s2deploy.errors import BuildError, CapabilityError, UsageError
+from s2deploy.errors import ArtifactError, BuildError, CapabilityError, UsageError
 from s2deploy.options import BuildOptions
 from s2deploy.precision.wide import Wide
 from s2deploy.sidecar import ProfileShapes
@@ -258,3 +260,29 @@ def test_every_family_parses_without_building(tmp_path: Path, version: str) -> N
     assert [product.dtype for product in answer.products] == ["float32", "float32"]
     assert not any(call[0].startswith("IBuilderConfig") for call in calls)
     assert files_of(tmp_path) == {"model.onnx"}
+
+
+def test_a_full_folder_for_temporary_files_is_named(dynamic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(targets, "_version", lambda target: "10.16.0")
+    monkeypatch.setattr(targets, "count_devices", lambda: 1)
+    monkeypatch.setattr(outlook, "run_build", full)
+    with pytest.raises(ArtifactError, match=r"cannot write temporary files to .*: No space left on device"):
+        dry_run(dynamic, options(target=Target.TENSORRT))
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_is_wrong_with_a_call_is_told_before_what_the_machine_lacks(
+    bare: None, dynamic: Path, tmp_path: Path, dry: bool
+) -> None:
+    def told(*arguments: object) -> str:
+        asked = ["build", *map(str, arguments), "-o", str(tmp_path / "model.plan"), *(["--dry-run"] if dry else [])]
+        result = CliRunner().invoke(cli, asked)
+        assert result.exit_code == 2, result.output
+        return result.stderr
+
+    assert "missing.onnx: no such file" in told(tmp_path / "missing.onnx")
+    assert "plugin library none.so: no such file" in told(dynamic, "--plugin", "none.so")
+    assert "the optimization level 9 is not one of" in told(dynamic, "--optimization-level", 9)

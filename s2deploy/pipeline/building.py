@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from s2deploy import engine
 from s2deploy.engine import BuildResult, DryRun, Phase
+from s2deploy.engine.preparing import check_call
 from s2deploy.engine.targets import find_toolchain
 from s2deploy.errors import UsageError
 from s2deploy.options import BuildOptions, Calibrator, PrecisionOptions
@@ -101,6 +102,7 @@ def build(
         ArtifactError: The model is unreadable or the plan cannot be written.
     """
     options, asked = _options(**arguments)
+    _check(Path(model), options, asked)
     with (reporter or Reporter()).stage("build", "building the engine") as stage:
 
         def on_phase(phase: Phase) -> None:
@@ -136,6 +138,7 @@ def dry_run(model: AnyPath, *, reporter: Reporter | None = None, **arguments: Un
         ArtifactError: The model is unreadable.
     """
     options, asked = _options(**arguments)
+    _check(Path(model), options, asked)
     with (reporter or Reporter()).stage("dry run", "planning the build") as stage:
         toolchain, unavailable = engine.choose_toolchain(replace(options, kernels=asked.library))
         choice = kernels.choose(Path(model), options, asked, toolchain, here=unavailable is None)
@@ -193,6 +196,11 @@ def _options(
         timing_cache=None if timing_cache is None else Path(timing_cache),
     )
     return options, Asked.of(plugins)
+
+
+def _check(model: Path, options: BuildOptions, asked: Asked) -> None:
+    """Checks the call before anything is looked for on this machine: a wrong path matters more than what is missing."""
+    check_call(model, replace(options, plugins=asked.others, kernels=asked.library))
 
 
 def _outlook(choice: Choice) -> str:

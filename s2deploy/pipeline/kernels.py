@@ -92,8 +92,6 @@ def choose(model: Path, options: BuildOptions, asked: Asked, toolchain: Toolchai
         ArtifactError: The model is damaged.
     """
     options = replace(options, plugins=asked.others)
-    if not model.is_file():  # the build says so
-        return Choice(options, {})
     source = onnx_file.read(model)
     found, plain = operators(source), have_functions(source)
     if not found:
