@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,16 +10,18 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import small_models
+from engine_builds import request
 from onnx_ir.passes import common as passes
 from small_models import make, weights
 
 from s2deploy.engine import capabilities
 from s2deploy.engine.adapt import adapt
-from s2deploy.engine.diagnosis import TensorRTLog, diagnose, last_words
+from s2deploy.engine.diagnosis import TensorRTLog, diagnose, explain, last_words
 from s2deploy.engine.families import family_of
+from s2deploy.engine.parsing import refused
 from s2deploy.engine.products import Product, onnx_nodes
 from s2deploy.engine.profiles import exported_ranges, make_profile
-from s2deploy.engine.request import Answer, Request
+from s2deploy.engine.request import Answer, Refusal, Request
 from s2deploy.engine.typed import typed_for
 from s2deploy.errors import ArtifactError, BuildError, CapabilityError, TargetUnavailableError, UsageError
 from s2deploy.options import PrecisionOptions
@@ -273,3 +276,30 @@ def test_request_and_answer_survive_the_journey() -> None:
     tensors = (EngineTensor("x", (-1, 2), "float32"),)
     answer = Answer(None, "1.7", tensors, (), True, 1.5, (product,), (product, product), device, ("slow",))
     assert Answer.from_json(answer.to_json()) == answer
+
+
+def test_what_a_parser_refuses_without_naming_a_node_is_told(tmp_path: Path) -> None:
+    class Error:
+        """An error of TensorRT 8.5, which knows its node by number; a general one has none."""
+
+        def __init__(self, node: int, words: str) -> None:
+            self.node, self.desc = lambda: node, lambda: words
+            self.code, self.func = lambda: "ErrorCode.INTERNAL_ERROR", lambda: ""
+
+    rounds = [[Error(-1, "something general"), Error(0, "no such product")], [Error(-1, "something general")]]
+
+    class Family:
+        def parser(self, asked: Request) -> tuple[None, None, object]:
+            errors = rounds.pop(0)
+            told = SimpleNamespace(
+                num_errors=len(errors), get_error=errors.__getitem__, parse_from_file=lambda path: False
+            )
+            return None, None, told
+
+    found = refused(Family(), request(tmp_path, "8.5"))  # type: ignore[arg-type]
+    general, product = found
+    assert general == Refusal("", "", "", "INTERNAL_ERROR: something general")
+    assert (product.operator, product.words) == ("MatMul", "INTERNAL_ERROR: no such product")
+    assert explain(general, ir.from_proto(small_models.perceptron())) == (
+        "TensorRT cannot import the model: INTERNAL_ERROR: something general"
+    )

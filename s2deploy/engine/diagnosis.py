@@ -226,6 +226,8 @@ def _describe_node(text: str, model: ir.Model | None) -> str:
 
 
 def _described(operator: str, name: str, output: str, node: ir.Node | None) -> str:
+    if not operator:
+        return "the model"
     where = "" if node is None else node.metadata_props.get(SOURCE_KEY, "")
     which = f"{operator}, which makes {output!r}" if output and not name else f"{operator} {name!r}"
     return which + (f" ({where})" if where else "")

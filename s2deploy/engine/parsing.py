@@ -40,7 +40,9 @@ def refused(family: Family, request: Request) -> tuple[Refusal, ...]:
             for error in _errors(family, request, path):
                 node = _blamed(error, nodes)
                 if node is None:
-                    found.append(Refusal(error.node_name(), error.node_operator(), "", _words(error)))
+                    refusal = Refusal(_told(error, "node_name"), _told(error, "node_operator"), "", _words(error))
+                    if refusal not in found:  # nothing was cut out for it, so that every round tells it
+                        found.append(refusal)
                 elif node not in cut:
                     cut.append(node)
                     if not any(value in doubtful for value in node.inputs):
@@ -63,9 +65,13 @@ def _errors(family: Family, request: Request, path: Path) -> Iterator[Any]:
 def _blamed(error: Any, nodes: Sequence[ir.Node]) -> ir.Node | None:
     """Returns the node of the main graph that an error names; None where it is one of a body or function."""
     node = nodes[error.node()] if 0 <= error.node() < len(nodes) else None
-    # TensorRT 8.5 tells the number alone
     named = hasattr(error, "node_operator") and node is not None and error.node_operator() != node.op_type
     return None if named else node
+
+
+def _told(error: Any, what: str) -> str:
+    """Returns what an error says of its node; of TensorRT 8.5 it tells its number alone."""
+    return str(getattr(error, what)()) if hasattr(error, what) else ""
 
 
 def _words(error: Any) -> str:
