@@ -6,6 +6,7 @@ A plan with anything added to its bytes is unreadable to other tools, so nothing
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from s2deploy.artifacts import sha256
 from s2deploy.errors import ArtifactError
 
 SCHEMA = 1
+_STATE_KEY = "s2deploy.state"
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Sidecar:
         plugins: Libraries of plugins the plan needs, which lie beside it.
         loss: What the precision cost; None for fp32 and where it was not measured.
         kernels: What became of the operators of the s2deploy plugins; None where the model has none.
+        state: The buffer or parameter for each output that is the new value of one, copied from the ONNX file.
         schema: Version of this layout.
     """
 
@@ -175,6 +178,7 @@ class Sidecar:
     plugins: tuple[FileIdentity, ...] = ()
     loss: Loss | None = None
     kernels: Kernels | None = None
+    state: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -223,6 +227,21 @@ def read_sidecar(plan: Path) -> Sidecar:
             hint=again,
         )
     return sidecar
+
+
+def read_state(properties: Mapping[str, str]) -> dict[str, str]:
+    """Returns the buffer or parameter for each output that is the new value of one.
+
+    Args:
+        properties: The metadata of an ONNX file.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    try:
+        return {str(output): str(target) for output, target in json.loads(properties.get(_STATE_KEY, "{}")).items()}
+    except (ValueError, AttributeError) as error:
+        raise ArtifactError(f"the metadata {_STATE_KEY} is damaged: {error}", hint="export the model again") from error
 
 
 def _parse(data: dict[str, Any]) -> Sidecar:

@@ -32,7 +32,7 @@ from s2deploy.specs import Precision, Target, parse_inputs
 
 @pytest.fixture
 def perceptron(tmp_path: Path) -> Path:
-    return save(small_models.perceptron(), tmp_path / "model.onnx", semantics="clone")
+    return save(small_models.perceptron(), tmp_path / "model.onnx", semantics="clone", state='{"y": "last"}')
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def test_a_plan_and_a_sidecar_that_agrees_with_it(perceptron: Path, tmp_path: Pa
     assert sidecar == result.sidecar
     assert sidecar.onnx.size_bytes == perceptron.stat().st_size
     assert (sidecar.target, sidecar.precision, sidecar.semantics) == ("rtx", "fp32", "clone")
+    assert sidecar.state == {"y": "last"}
     assert sidecar.capabilities == ("8.0", "8.6", "8.9", "12.0", "12.1")
     assert set(sidecar.versions) == {"tensorrt_rtx", "polygraphy", "onnx", "s2deploy"}
     assert [(tensor.name, tensor.shape, tensor.dtype) for tensor in (*sidecar.inputs, *sidecar.outputs)] == [

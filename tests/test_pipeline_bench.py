@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,11 +19,14 @@ from small_models import make, save
 
 import s2deploy
 from s2deploy import pipeline
+from s2deploy.benchmark import Agreement
 from s2deploy.cli import cli
-from s2deploy.errors import InputSpecError, S2DeployError, UsageError
-from s2deploy.pipeline import bench_serve
-from s2deploy.pipeline.bench_process import CandidateProcess
+from s2deploy.errors import ArtifactError, InputSpecError, S2DeployError, UsageError
+from s2deploy.pipeline import bench_process, bench_serve
+from s2deploy.pipeline.bench_agreement import compare
+from s2deploy.pipeline.bench_process import CandidateProcess, First, Reference
 from s2deploy.pipeline.bench_runners import Way
+from s2deploy.specs import Tolerance
 
 SHIFTS = Path(__file__).parent / "models" / "shifts.py"
 
@@ -119,6 +123,11 @@ def test_the_command_prints_a_table_and_its_exit_code_tells_what_came_out(double
         ({"rounds": 0}, "rounds must be at least 1"),
         ({"seconds": 0.0}, "seconds must be above 0"),
         ({"rounds": 1, "seconds": 1.0}, "both given"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"compiled": "double.onnx"}, "compiled is one text, not a list"),
+        ({"compiled": ["torch"]}, "compiled names 'torch', which is no PyTorch model"),
+        ({"compiled": ["double.onnx"]}, "compiled names 'double.onnx', which is no PyTorch model"),
+        ({"kwargs": {"depth": object()}}, "kwargs cannot be told to the processes.*object is not JSON"),
         ({"device": "gpu"}, "there is no device 'gpu'"),
         ({"plot": "latency.png"}, "is no .svg"),
         ({"plot": "nowhere/latency.svg"}, "does not exist"),
@@ -229,3 +238,73 @@ def test_numbers_of_onnx_external_data_are_found(tmp_path: Path) -> None:
     model = make("(float[2,64] x) => (float[2,64] y)", "y = MatMul(x, w)", {"w": weights})
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     assert pipeline.bench([tmp_path / "m.onnx"], rounds=1, threads=1).passed
+
+
+STATE = """
+import torch
+
+class State(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("last", torch.zeros(1, 4))
+
+    def forward(self, x):
+        y = x + self.last
+        self.last.copy_(x)
+        return y
+
+class EightBits(torch.nn.Module):
+    def forward(self, x):
+        return (x + 1).to(torch.float8_e4m3fn)
+"""
+
+
+@pytest.fixture
+def stateful(tmp_path: Path) -> str:
+    path = tmp_path / "stateful.py"
+    path.write_text(STATE, encoding="utf-8")
+    return f"{path}:"
+
+
+def test_a_model_that_writes_a_buffer_is_compared_from_its_first_state(stateful: str, tmp_path: Path) -> None:
+    exported = tmp_path / "state.onnx"
+    assert s2deploy.export(f"{stateful}State", exported, inputs=["x:1,4"]).passed
+    result = pipeline.bench([exported, f"{stateful}State"], rounds=1, threads=1)
+    assert [entry.agreement for entry in result.measurements] == [Agreement(True, 0.0, None, False)] * 2
+
+
+def test_new_values_of_buffers_are_compared_where_both_give_them() -> None:
+    ways = [Way(label, f"{label}.onnx", "onnxruntime", 1) for label in "abc"]
+    y, one, two = np.ones(3, np.float32), np.ones(2, np.float32), np.full(2, 2, np.float32)
+    firsts = {
+        "a": First({"y": y, "last_out": one}, 0.1, ("last_out",)),
+        "b": First({"out": y}, 0.1),
+        "c": First({"y": y, "last_out": two}, 0.1, ("last_out",)),
+    }
+    found = compare(ways, firsts, {}, "a", Tolerance())
+    assert found["a"] is None
+    assert found["b"] == Agreement(True, 0.0, None, False)
+    assert found["c"] is not None
+    assert str(found["c"].reason).startswith("output 'last_out'")
+    found = compare(ways, firsts, {"b": Reference({"output 0": y}, 0)}, "a", Tolerance())
+    assert all(agreement is not None and agreement.passed for agreement in found.values())
+
+
+def test_outputs_of_8_bits_are_compared(stateful: str) -> None:
+    result = pipeline.bench([f"{stateful}EightBits"], inputs=["x:2,4"], rounds=1, threads=1)
+    assert [entry.agreement for entry in result.measurements] == [Agreement(True, 0.0, None, False)]
+
+
+def test_a_full_folder_for_temporary_files_is_named(
+    double: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(bench_serve, "write_arrays", full)
+    monkeypatch.setattr(bench_process, "write_arrays", full)
+    with pytest.raises(ArtifactError, match=f"cannot write temporary files to {tmp_path}: File too large"):
+        bench_serve._write({}, str(tmp_path / "s2deploy-1" / "0" / "outputs"))
+    with pytest.raises(ArtifactError, match=r"cannot write temporary files to .*: File too large") as caught:
+        pipeline.bench([double], rounds=1, threads=1)
+    assert "TMPDIR" in str(caught.value.hint)

@@ -79,9 +79,9 @@ def candidate(machine: Machine) -> type:
             beside = [path.name for path in check_plugins(plan, read_sidecar(plan))]
             assert (kernels.LIBRARY in beside) == self.fused
 
-        def first(self, feed: Feed, *, with_reference: bool) -> First:
+        def first(self, feed: Feed) -> First:
             y = feed["x"] * 2 + (machine.kernels_add if self.fused else 0)
-            return First({"y": y}, 0.1, None, 0)
+            return First({"y": y}, 0.1)
 
         def warm(self, seconds: float) -> None: ...
 
@@ -162,6 +162,19 @@ def test_without_a_gain_the_functions_are_kept_and_no_library_lies_there(
     assert not result.sidecar.kernels.used
     assert said in result.sidecar.kernels.reason
     assert result.sidecar.plugins == ()
+
+
+def test_what_stays_in_float32_means_the_same_in_both_builds(
+    machine: Machine, model: Path, lib: Path, out: Path
+) -> None:
+    words = ["ShiftSumPool", "shiftsum_6", "ReduceSum"]
+    result = s2deploy.build(model, out, plugins=[lib], fp16=True, keep_fp32=words)
+    assert [request.kernels is not None for request in machine.requests] == [False, True]
+    assert result.sidecar.options["keep_fp32"] == ", ".join(words)
+    machine.requests.clear()
+    with pytest.raises(UsageError, match="neither a node nor an operator type"):
+        s2deploy.build(model, out, plugins=[lib], fp16=True, keep_fp32=["ShiftSumPol"])
+    assert machine.requests == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 
 from s2deploy.errors import ArtifactError, S2DeployError, TargetUnavailableError, UsageError
 from s2deploy.runtime import OnnxSession, Session, TensorInfo, load
+from s2deploy.runtime.tensors import from_torch
 
 
 @pytest.fixture
@@ -173,6 +174,30 @@ def test_torch_tensors_in_give_torch_tensors_out(dynamic: Session) -> None:
     assert isinstance(outputs["total"], torch.Tensor)
     assert torch.equal(outputs["total"], tensor.detach() * 2)
     assert outputs["m"].dtype is torch.int64
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "bfloat16"])
+def test_a_tensor_of_a_type_that_numpy_lacks_is_an_array_all_the_same(dtype: str) -> None:
+    tensor = torch.tensor([[1.5, -2.0], [0.0, 448.0]]).to(getattr(torch, dtype))
+    array = from_torch(tensor.T)
+    assert array.dtype == getattr(ml_dtypes, dtype)
+    np.testing.assert_array_equal(array.astype(np.float32), tensor.T.float().numpy())
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf:UserWarning")
+def test_a_tensor_without_arrays_of_its_type_is_named() -> None:
+    with pytest.raises(S2DeployError, match=r"there are no arrays of torch\.complex32"):
+        from_torch(torch.zeros(2, dtype=torch.complex32))
+
+
+def test_outputs_that_are_new_values_of_buffers_are_told(tmp_path: Path) -> None:
+    def saved(state: str) -> Session:
+        model = small_models.make("(float[2] x) => (float[2] y, float[2] last_out)", "y = Neg(x) last_out = Abs(x)")
+        return load(small_models.save(model, tmp_path / "model.onnx", state=state))
+
+    assert saved(json.dumps({"last_out": "block.last"})).state == {"last_out": "block.last"}
+    with pytest.raises(ArtifactError, match=r"s2deploy\.state is damaged"):
+        saved("[").state  # noqa: B018
 
 
 @pytest.mark.parametrize("batch", [0, 3])

@@ -45,10 +45,11 @@ def test_arrays_go_in_and_out_on_every_version(write, version: str, graphs: bool
 
 
 def test_a_session_describes_its_engine(write) -> None:
-    session = Machine().load(write(semantics="clone"))
+    session = Machine().load(write(semantics="clone", state={"y": "last"}))
     assert [str(info) for info in (*session.inputs, *session.outputs)] == ["x:?,4:float32", "y:?,4:float32"]
     assert [str(spec) for spec in session.specs] == ["x:x_0=1..2..8,4:float32"]
     assert session.metadata["s2deploy.semantics"] == "clone"
+    assert session.state == {"y": "last"}
     assert session.backend.startswith("TensorRT 10.16.0.72, ")
     assert str(session.profiles[0]) == "x 1x4 to 8x4"
 

@@ -44,6 +44,7 @@ def sidecar_for(plan: Path) -> Sidecar:
         options={"tf32": True},
         build_seconds=0.5,
         semantics="clone",
+        state={"last_out": "last"},
         device=Device("NVIDIA A10", "8.6"),
         proof=Proof("engine", {"float16": 2}, ("mm",)),
         plugins=(FileIdentity("shift.so", "0" * 64, 3),),

@@ -25,11 +25,11 @@ from s2deploy.engine.targets import Toolchain, find_toolchain
 from s2deploy.errors import BuildError, UsageError
 from s2deploy.options import BuildOptions
 from s2deploy.precision import Cost
-from s2deploy.sidecar import FileIdentity, Kernels, Loss, OutputLoss, Proof, Sidecar, identify, sidecar_path
+from s2deploy.precision.graph import some
+from s2deploy.sidecar import FileIdentity, Kernels, Loss, OutputLoss, Proof, Sidecar, identify, read_state, sidecar_path
 from s2deploy.specs import Precision
 
 SEMANTICS_KEY = "s2deploy.semantics"
-_NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def build(
     absent = absent_beside(plan_path, options.libraries)
     source = onnx_file.read(model_path)
     semantics = source.metadata_props.get(SEMANTICS_KEY)
+    state = read_state(source.metadata_props)
     prepared = prepare(source, options, family)
     typed = prepared.typed
     # the scratch folder lies in the staged one, which goes whatever happens
@@ -121,6 +122,7 @@ def build(
             plugins=tuple(map(identify, options.libraries)),
             loss=_loss(typed.cost),
             kernels=kernels,
+            state=state,
         )
         sidecar_path(draft).write_text(sidecar.to_json(), encoding="utf-8")
     remarks = (*typed.remarks, *answer.remarks)
@@ -156,11 +158,9 @@ def _prove(answer: Answer, precision: Precision, kept: tuple[str, ...]) -> Proof
     wrong = wider((*answer.products, *answer.inspected), precision, kept)
     if wrong:
         named = list(dict.fromkeys(f"{product.node!r} ({product.dtype})" for product in wrong))
-        more = len(named) - _NAMED_AT_MOST
         raise BuildError(
             f"{len(named)} matrix products or convolutions compute in a wider type than {precision.value}: "
-            + ", ".join(named[:_NAMED_AT_MOST])
-            + (f" and {more} more" if more > 0 else ""),
+            + some(named),
             hint="if they shall, name them with --keep-fp32; otherwise build without the narrower precision",
         )
     computed = Counter(product.dtype for product in answer.products)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def specs_of(inputs: Sequence[str | TensorSpec], value_ranges: Sequence[str]) ->
     return with_value_ranges(specs, value_ranges) if specs else ()
 
 
-def require_list(name: str, texts: Sequence[object]) -> None:
+def require_list(name: str, texts: Collection[object]) -> None:
     """Checks that an argument is not a single text, which Python would take apart into letters.
 
     Raises:

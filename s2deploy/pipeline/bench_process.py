@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,13 +51,24 @@ class First:
     Attributes:
         outputs: Its outputs.
         seconds: From opening the artifact to the end of the call.
-        reference: What the module gives under clone semantics; None where that was not asked for.
-        overlaps: How many overlapping in-place operations run in a call.
+        state: The outputs that are new values of buffers, which forward itself does not return.
     """
 
     outputs: Feed
     seconds: float
-    reference: Feed | None
+    state: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a module gives under clone semantics.
+
+    Attributes:
+        outputs: Its outputs.
+        overlaps: How many overlapping in-place operations run in a call.
+    """
+
+    outputs: Feed
     overlaps: int
 
 
@@ -76,6 +87,7 @@ class CandidateProcess:
         self.backend = ""
         self.inputs: tuple[TensorInfo, ...] = ()
         self.specs: tuple[TensorSpec, ...] = ()
+        self.state: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int:
@@ -96,23 +108,31 @@ class CandidateProcess:
         self.inputs = tuple(TensorInfo(name, tuple(shape), dtype) for name, shape, dtype in answer["inputs"])
         ranges = [f"{name}={low}..{high}" for name, (low, high) in answer["value_ranges"].items()]
         self.specs = parse_inputs(answer["specs"], ranges)
+        self.state = tuple(answer["state"])
 
-    def first(self, feed: Feed, *, with_reference: bool) -> First:
+    def first(self, feed: Feed) -> First:
         """Makes the first call.
 
         Args:
             feed: The inputs, in the model's order and by its names where it has some.
-            with_reference: Whether the module shall also be run as it is meant; for PyTorch.
 
         Raises:
             S2DeployError: It failed.
         """
-        given, made, meant = (self._folder / name for name in ("feed", "outputs", "reference"))
-        write_arrays(feed, given)
-        command = {"first": str(given), "into": str(made), "reference": str(meant) if with_reference else None}
-        answer = self._ask(command, "running it for the first time")
-        reference = read_arrays(meant) if with_reference else None
-        return First(read_arrays(made), answer["seconds"], reference, answer.get("overlaps", 0))
+        outputs, answer = self._run("first", feed, "running it for the first time")
+        return First(outputs, answer["seconds"], self.state)
+
+    def reference(self, feed: Feed) -> Reference:
+        """Runs a module as it is meant; for PyTorch on the processor, in place of a first call, which may change state.
+
+        Args:
+            feed: The inputs, in the order of forward.
+
+        Raises:
+            S2DeployError: It failed.
+        """
+        outputs, answer = self._run("reference", feed, "running it under clone semantics")
+        return Reference(outputs, answer["overlaps"])
 
     def warm(self, seconds: float) -> None:
         """Makes calls that are not measured.
@@ -154,6 +174,12 @@ class CandidateProcess:
     ) -> None:
         self.close()
 
+    def _run(self, command: str, feed: Feed, doing: str) -> tuple[Feed, dict[str, Any]]:
+        given, made = self._folder / "feed", self._folder / "outputs"
+        write_arrays(feed, given)
+        answer = self._ask({command: str(given), "into": str(made)}, doing)
+        return read_arrays(made), answer
+
     def _ask(self, command: dict[str, Any], doing: str) -> dict[str, Any]:
         assert self._process is not None
         answer = ask(self._process, command)
@@ -171,3 +197,19 @@ class CandidateProcess:
         message = f"{self.way.label}: its process {how} while {doing}" + (f"; it said:\n{said}" if said else "")
         smaller = "measure smaller inputs, or fewer candidates at once: all of them are in memory together"
         return S2DeployError(message, hint=smaller if memory_ran_out else "run it alone to see what is wrong")
+
+
+def reference_of(way: Way, feed: Feed, folder: Path) -> Reference:
+    """Runs a PyTorch model as it is meant, in a process that nothing else runs in: a call may change its state.
+
+    Args:
+        way: The model.
+        feed: The inputs, in the order of forward.
+        folder: An empty folder for arrays and the log.
+
+    Raises:
+        S2DeployError: It failed.
+    """
+    with CandidateProcess(replace(way, device="cpu"), folder) as process:
+        process.open()
+        return process.reference(feed)

@@ -93,6 +93,11 @@ class Runner(ABC):
     def specs(self) -> tuple[TensorSpec, ...]:
         """The inputs with the ranges the artifact declares; empty where it declares none."""
 
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Outputs that are new values of buffers, which forward itself does not return."""
+        return ()
+
     @abstractmethod
     def prepare(self, feed: Feed) -> Callable[[], Any]:
         """Returns a call on these inputs, given in the model's order."""
@@ -117,6 +122,11 @@ class SessionRunner(Runner):
     def specs(self) -> tuple[TensorSpec, ...]:
         """The declared ranges."""
         return self._session.specs
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Outputs that are new values of buffers."""
+        return tuple(self._session.state)
 
     def prepare(self, feed: Feed) -> Callable[[], Any]:
         """Checks the arrays once, and returns a call that takes and gives arrays."""

@@ -1,12 +1,12 @@
 """The process that one candidate of `bench` runs in; `s2deploy.pipeline.bench_process` starts it.
 
 Commands come as lines of JSON, each is answered by one: ``open`` an artifact, tell its ``first`` outputs, make it
-``warm``, take a ``turn``, tell the ``peak`` of memory. Between two of them nothing runs here.
+``warm``, take a ``turn``, tell the ``peak`` of memory, or run a module as a ``reference``. Between two of them nothing
+runs here.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import time
@@ -15,8 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from s2deploy.artifacts import cannot_write_temporary
 from s2deploy.child_process import answering
 from s2deploy.errors import S2DeployError
+from s2deploy.feeds import Feed
 from s2deploy.pipeline.bench_runners import COMPILE, EAGER, ONNXRUNTIME, Runner, TorchRunner, Way, open_runner
 from s2deploy.runtime.exchange import read_arrays, write_arrays
 from s2deploy.runtime.serve import arrays_of, error_answer
@@ -54,7 +56,7 @@ class _Process:
         self._runner: Runner | None = None
         self._call: Callable[[], Any] = lambda: None
         self._seconds = 0.0
-        self._before_bytes = self._peak_bytes = 0
+        self._before_bytes = 0
 
     def open(self, way: dict[str, Any]) -> dict[str, Any]:
         """Opens an artifact; its threads are fixed before any library is imported."""
@@ -71,27 +73,27 @@ class _Process:
             "backend": self._runner.backend,
             "inputs": [[info.name, info.shape, info.dtype] for info in self._runner.inputs],
             "specs": [str(spec) for spec in self._runner.specs],
+            "state": self._runner.state,
             "value_ranges": {s.name: s.value_range for s in self._runner.specs if s.value_range is not None},
         }
 
-    def first(self, feed: str, into: str, reference: str | None) -> dict[str, Any]:
-        """Makes the first call, and where asked for, also runs the module as it is meant."""
+    def first(self, feed: str, into: str) -> dict[str, Any]:
+        """Makes the first call."""
         assert self._runner is not None
-        arrays = {name: array.copy() for name, array in read_arrays(Path(feed)).items()}
-        answer: dict[str, Any] = {}
+        arrays = _read(feed)
         started = time.perf_counter()
         self._call = self._runner.prepare(arrays)
         made = self._call()
-        answer["seconds"] = self._seconds + time.perf_counter() - started
-        write_arrays(arrays_of(self._runner.outputs(made)), Path(into))
-        del made
-        if reference is not None and isinstance(self._runner, TorchRunner):
-            self._peak_bytes = peak_bytes()
-            outputs, answer["overlaps"] = self._runner.reference(list(arrays.values()))
-            write_arrays(outputs, Path(reference))
-            del outputs
-            forget_peak()
-        return answer
+        seconds = self._seconds + time.perf_counter() - started
+        _write(arrays_of(self._runner.outputs(made)), into)
+        return {"seconds": seconds}
+
+    def reference(self, feed: str, into: str) -> dict[str, Any]:
+        """Runs the module as it is meant."""
+        assert isinstance(self._runner, TorchRunner)
+        outputs, overlaps = self._runner.reference(list(_read(feed).values()))
+        _write(outputs, into)
+        return {"overlaps": overlaps}
 
     def warm(self, seconds: float) -> dict[str, Any]:
         """Makes calls until caches, pools and clocks have settled."""
@@ -120,7 +122,7 @@ class _Process:
 
     def peak(self, _: None) -> dict[str, Any]:
         """Tells the most memory that the process had, and what it had before it opened the artifact."""
-        return {"peak_bytes": max(self._peak_bytes, peak_bytes()), "before_bytes": self._before_bytes}
+        return {"peak_bytes": peak_bytes(), "before_bytes": self._before_bytes}
 
 
 def become_still() -> None:
@@ -149,11 +151,13 @@ def peak_bytes() -> int:
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def forget_peak() -> None:
-    """Gives freed memory back to the system and lets the peak start anew, where the system is Linux."""
+def _read(folder: str) -> Feed:
+    """Returns arrays in memory of this process, whose peak is told."""
+    return {name: array.copy() for name, array in read_arrays(Path(folder)).items()}
+
+
+def _write(arrays: Feed, folder: str) -> None:
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
-            stream.write("5")
-    except (OSError, AttributeError):
-        pass  # the peak then holds the reference's run as well
+        write_arrays(arrays, Path(folder))
+    except OSError as error:
+        raise cannot_write_temporary(Path(folder).parents[1], error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any
 from s2deploy.artifacts import check_output
 from s2deploy.errors import UsageError
 from s2deploy.pipeline.arguments import AnyPath, require_list
-from s2deploy.pipeline.bench_runners import IN_TORCH, Way, runners_for
+from s2deploy.pipeline.bench_runners import EAGER, IN_TORCH, Way, runners_for
 
 
-def check_numbers(threads: int, rounds: int | None, seconds: float | None, device: str) -> None:
-    """Checks how much is to be measured, and where.
+def check_numbers(threads: int, rounds: int | None, seconds: float | None, seed: int, device: str) -> None:
+    """Checks how much is to be measured, on which values, and where.
 
     Raises:
         UsageError: A value cannot be meant, or two exclude each other.
@@ -27,9 +28,26 @@ def check_numbers(threads: int, rounds: int | None, seconds: float | None, devic
         raise UsageError(f"seconds must be above 0, got {seconds}", hint="leave --seconds out for the default")
     if rounds is not None and seconds is not None:
         raise UsageError("rounds and seconds are both given", hint="give --rounds or --seconds")
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0, got {seed}", hint="leave --seed out for the default")
     kind, _, number = device.partition(":")
     if device != "cpu" and (kind != "cuda" or (":" in device and not number.isdigit())):
         raise UsageError(f"there is no device {device!r}", hint="give --device cpu, cuda or cuda:1")
+
+
+def check_kwargs(kwargs: Mapping[str, Any] | None) -> None:
+    """Checks that arguments of factories can be told to other processes.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    try:
+        json.dumps(kwargs)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"kwargs cannot be told to the processes that run the models: {error}",
+            hint="give numbers, texts, lists and dictionaries, or write a factory that makes the rest of them",
+        ) from error
 
 
 def ways_of(
@@ -38,7 +56,7 @@ def ways_of(
     """Returns every way to run every artifact, with labels that tell them apart.
 
     Raises:
-        UsageError: There is no artifact, one is given twice, or a file does not exist.
+        UsageError: There is no artifact, one is given twice, a file does not exist, or `compiled` names no such model.
     """
     if isinstance(artifacts, Mapping):
         named = [(label, os.fspath(artifact)) for label, artifact in artifacts.items()]
@@ -52,6 +70,9 @@ def ways_of(
     for name, count in Counter(name for _, name in named).items():
         if count > 1:
             raise UsageError(f"{name} is given {count} times", hint="name every artifact once")
+    if not isinstance(compiled, bool):
+        models = [label for label, artifact in named if runners_for(artifact, compiled=False) == (EAGER,)]
+        _check_compiled(compiled, models)
     ways = []
     for label, artifact in named:
         runners = runners_for(artifact, compiled=compiled if isinstance(compiled, bool) else label in compiled)
@@ -60,6 +81,16 @@ def ways_of(
             full = f"{label} {runner}" if runner in IN_TORCH else label
             ways.append(Way(full, artifact, runner, **options))
     return tuple(ways)
+
+
+def _check_compiled(labels: Collection[str], known: Sequence[str]) -> None:
+    require_list("compiled", labels)
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise UsageError(
+            f"compiled names {unknown[0]!r}, which is no PyTorch model that is measured",
+            hint=f"name some of {', '.join(known)}" if known else "leave compiled out: there is none",
+        )
 
 
 def _check_exists(artifact: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from s2deploy.artifacts import staged
+from s2deploy.artifacts import staged, temporary
 from s2deploy.benchmark import (
     Agreement,
     Conditions,
@@ -22,15 +21,15 @@ from s2deploy.benchmark import (
     percentile,
     ratio,
 )
-from s2deploy.benchmark.conditions import usable_cores
+from s2deploy.environment import usable_cores
 from s2deploy.errors import S2DeployError
 from s2deploy.feeds import Feed
 from s2deploy.pipeline.arguments import AnyPath, specs_of, tolerance_of
 from s2deploy.pipeline.bench_agreement import compare
 from s2deploy.pipeline.bench_feeds import feed_for, random_inputs
-from s2deploy.pipeline.bench_process import CandidateProcess, First
+from s2deploy.pipeline.bench_process import CandidateProcess, First, Reference, reference_of
 from s2deploy.pipeline.bench_runners import EAGER, Way
-from s2deploy.pipeline.bench_ways import baseline_of, check_numbers, check_plot, ways_of
+from s2deploy.pipeline.bench_ways import baseline_of, check_kwargs, check_numbers, check_plot, ways_of
 from s2deploy.report import Reporter
 from s2deploy.results import BenchResult
 from s2deploy.specs import TensorSpec
@@ -95,7 +94,8 @@ def bench(
     tolerance = tolerance_of(atol, rtol)
     specs = specs_of(inputs, value_ranges)
     threads = usable_cores() if threads is None else threads
-    check_numbers(threads, rounds, seconds, device)
+    check_numbers(threads, rounds, seconds, seed, device)
+    check_kwargs(kwargs)
     ways = ways_of(
         artifacts,
         compiled=compiled,
@@ -110,13 +110,13 @@ def bench(
     target = None if plot is None else Path(plot)
     if target is not None:
         check_plot(target, ways)
-    with tempfile.TemporaryDirectory(prefix="s2deploy-") as name, ExitStack() as stack:
+    with temporary() as folder, ExitStack() as stack:
         failures: list[Failure] = []
-        candidates = _opened(ways, Path(name), first_label, stack, failures, reporter)
+        candidates = _opened(ways, folder, first_label, stack, failures, reporter)
         specs, feed = random_inputs(specs, candidates, value_ranges, seed)
-        firsts = _run_once(candidates, feed, first_label, failures, reporter)
+        firsts, references = _run_once(candidates, feed, folder, first_label, failures, reporter)
         candidates = [candidate for candidate in candidates if candidate.way.label in firsts]
-        agreements = compare(ways, firsts, first_label, tolerance)
+        agreements = compare(ways, firsts, references, first_label, tolerance)
         samples, conditions = _measure(candidates, rounds, seconds, seed, reporter)
         measurements = _measurements(candidates, samples, firsts, agreements, first_label)
     result = BenchResult(
@@ -169,32 +169,40 @@ def _opened(
 def _run_once(
     candidates: Sequence[CandidateProcess],
     feed: Feed,
+    folder: Path,
     baseline: str,
     failures: list[Failure],
     reporter: Reporter,
-) -> dict[str, First]:
-    """Makes the first call of every candidate that can make one."""
+) -> tuple[dict[str, First], dict[str, Reference]]:
+    """Makes the first call of every candidate that can make one, and runs PyTorch models as they are meant."""
     firsts: dict[str, First] = {}
+    references: dict[str, Reference] = {}
     before = len(failures)
     with reporter.stage("first", "running each once") as stage:
-        for candidate in candidates:
-            stage.now(candidate.way.label)
+        for number, candidate in enumerate(candidates):
+            label = candidate.way.label
+            stage.now(label)
             try:
                 given = feed_for(candidate, feed)
-                firsts[candidate.way.label] = candidate.first(given, with_reference=candidate.way.runner == EAGER)
+                first = candidate.first(given)
+                if candidate.way.runner == EAGER:
+                    place = folder / f"reference-{number}"
+                    place.mkdir()
+                    references[label] = reference_of(candidate.way, given, place)
+                firsts[label] = first
             except S2DeployError as error:
                 _give_up(candidate, error, baseline, failures)
         shapes = (f"{name} {'x'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items())
         stage.detail = f"random inputs: {', '.join(shapes) or 'none'}"
-        for candidate in candidates:
-            count = firsts[candidate.way.label].overlaps if candidate.way.label in firsts else 0
+        for label, reference in references.items():
+            count = reference.overlaps
             if count:
                 stage.notes.append(
-                    f"{candidate.way.label}: {count} overlapping in-place operation{'s' * (count != 1)}; what it "
+                    f"{label}: {count} overlapping in-place operation{'s' * (count != 1)}; what it "
                     "computes is undefined, the others are compared with clone semantics"
                 )
         stage.notes += [f"{failure.label} failed: {failure.message}" for failure in failures[before:]]
-    return firsts
+    return firsts, references
 
 
 def _give_up(candidate: CandidateProcess, error: S2DeployError, baseline: str, failures: list[Failure]) -> None:

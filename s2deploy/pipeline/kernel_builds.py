@@ -129,7 +129,7 @@ def measured(kernels: Path, functions: Path, folder: Path) -> Timing:
             candidates.append(stack.enter_context(CandidateProcess(way, place)))
             candidates[-1].open()
         _, feed = random_inputs((), candidates, (), 0)
-        firsts = [candidate.first(feed_for(candidate, feed), with_reference=False) for candidate in candidates]
+        firsts = [candidate.first(feed_for(candidate, feed)) for candidate in candidates]
         for candidate in candidates:
             candidate.warm(_WARM_SECONDS)
         samples = interleave(candidates, rounds=None, seconds=_SECONDS)

@@ -193,6 +193,8 @@ def _metadata(sidecar: Sidecar) -> dict[str, str]:
     origin = {"source": json.dumps({"reference": sidecar.onnx.name, "sha256": sidecar.onnx.sha256})}
     if sidecar.semantics is not None:
         origin["semantics"] = sidecar.semantics
+    if sidecar.state:
+        origin["state"] = json.dumps(sidecar.state)
     return {f"s2deploy.{key}": value for key, value in origin.items()}
 
 

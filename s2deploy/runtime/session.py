@@ -13,6 +13,7 @@ from s2deploy.errors import ArtifactError, UsageError
 from s2deploy.feeds import Feed
 from s2deploy.runtime.binding import bind, check
 from s2deploy.runtime.tensors import TensorInfo, from_torch, give_back, is_torch, to_torch
+from s2deploy.sidecar import read_state
 from s2deploy.specs import TensorSpec, parse_inputs
 
 INPUTS_KEY = "s2deploy.inputs"
@@ -90,6 +91,15 @@ class Session(ABC):
             raise ArtifactError(
                 f"the artifact's {INPUTS_KEY} is damaged: {error}", hint="export the model again"
             ) from error
+
+    @cached_property
+    def state(self) -> dict[str, str]:
+        """The buffer or parameter for each output that is the new value of one.
+
+        Raises:
+            ArtifactError: The metadata is damaged.
+        """
+        return read_state(self.metadata)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Runs the model.

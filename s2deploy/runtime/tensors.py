@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from s2deploy.errors import UsageError
+from s2deploy.errors import S2DeployError, UsageError
 from s2deploy.feeds import Array
 
 _CPU = 1  # DLPack's kDLCPU
@@ -103,14 +103,25 @@ def contiguous(value: Any) -> Any:
 
 
 def from_torch(tensor: Any) -> Array:
-    """Returns a tensor's values as an array, bfloat16 included, which numpy alone does not have."""
+    """Returns a tensor's values as an array, bfloat16 and 8-bit floats included, which numpy alone does not have.
+
+    Raises:
+        S2DeployError: There are no arrays of its dtype.
+    """
+    import ml_dtypes
     import torch
 
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if plain.dtype is torch.bfloat16:
-        bits: Array = plain.contiguous().view(torch.int16).numpy()
-        return bits.view(numpy_dtype("bfloat16"))
-    array: Array = plain.numpy()
+    foreign = getattr(ml_dtypes, dtype_of(plain), None) if plain.is_floating_point() else None
+    if foreign is not None:
+        bits: Array = plain.contiguous().view(torch.int16 if plain.element_size() == 2 else torch.uint8).numpy()
+        return bits.view(foreign)
+    try:
+        array: Array = plain.numpy()
+    except TypeError as error:
+        raise S2DeployError(
+            f"there are no arrays of {plain.dtype}", hint="let forward return another dtype, e.g. with .float()"
+        ) from error
     return array
 
 
