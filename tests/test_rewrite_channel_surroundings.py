@@ -65,10 +65,14 @@ def read_in_a_branch() -> Made:
     graph.conv(alternating(graph, spread), 8, 5, name="y")
     positive = graph.add("Cast", graph.add("ReduceMax", "x", keepdims=0), to=TensorProto.BOOL)
     branches = {}
-    for branch, op_type in (("then_branch", "ReduceMax"), ("else_branch", "ReduceMin")):
-        node = helper.make_node(op_type, [spread], [op_type], keepdims=0)
-        result = helper.make_tensor_value_info(op_type, TensorProto.FLOAT, [])
-        branches[branch] = helper.make_graph([node], branch, [], [result])
+    for branch, op_type in (("then_branch", "Relu"), ("else_branch", "Tanh")):
+        axes = helper.make_tensor(f"{branch}_axes", TensorProto.INT64, [2], [2, 3])
+        summed = helper.make_node("ReduceSum", [spread, axes.name], [f"{branch}_sum"])
+        activated = helper.make_node(op_type, summed.output, [op_type])
+        result, inner = (
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 1, 1]) for n in (op_type, *summed.output)
+        )
+        branches[branch] = helper.make_graph([summed, activated], branch, [], [result], [axes], value_info=[inner])
     graph.add("If", positive, name="z", **branches)
     return graph.model([1, 3, 5, 6], "y", "z"), SMALL
 

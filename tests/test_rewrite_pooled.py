@@ -257,6 +257,36 @@ def test_what_a_caller_may_override_is_refused(name: str) -> None:
     assert op_types(result) == op_types(model)
 
 
+def test_a_slice_backwards_from_before_the_first_row_takes_that_row() -> None:
+    graph = Graph(CHANNELS)
+    bounds = (np.array([bound], np.int64) for bound in (-9, -(1 << 62), 2, -1))
+    graph.add("Slice", graph.conv("x", CHANNELS, 4), *bounds, name="r")
+    graph.add("ReduceSum", "r", np.array([2, 3], np.int64), name="y")
+    model = graph.model([2, CHANNELS, 4, 5], "y")
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, [2, 4, 1, 5]))
+    result, done, _ = pooled(model, ANY)
+    assert len(done) == 1
+    assert_close(model, result)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads", "reason"),
+    [
+        ("constant", (4, -3), "a Pad of another size than is stated"),
+        ("constant", (-3, 4), "a Pad of another size than is stated"),
+        ("edge", (2, -2), "a Pad between the map and the sum"),
+    ],
+)
+def test_a_pad_that_leaves_no_row_is_refused(mode: str, pads: tuple[int, int], reason: str) -> None:
+    graph = Graph(CHANNELS)
+    numbers = np.array([0, 0, pads[0], 0, 0, 0, pads[1], 0], np.int64)
+    moved = graph.add("Pad", graph.conv("x", CHANNELS, 4), numbers, mode=mode)
+    graph.add("ReduceSum", moved, np.array([2, 3], np.int64), name="y")
+    _, done, refusals = pooled(graph.model([2, CHANNELS, 2, 5], "y"), ANY)
+    assert not done
+    assert [refusal.reason for refusal in refusals] == [f"summed where it is: {reason}"]
+
+
 def test_plain_pools_are_none_of_its_business() -> None:
     graph = Graph(CHANNELS)
     graph.add("ReduceMean", graph.conv("x", CHANNELS, 4), np.array([2, 3], np.int64), name="y")

@@ -167,7 +167,8 @@ def _small_after(facts: Interpretation, node: ir.Node, axis: int) -> ir.Value:
         NotMovementError: There is none.
     """
     for _ in range(4):
-        if not _keeps_channels(facts, node, axis) or node.outputs[0].is_graph_output():
+        is_here = node.graph is facts.graph and not node.outputs[0].is_graph_output()
+        if not is_here or not _keeps_channels(facts, node, axis):
             break
         shape = facts.shape(node.outputs[0])
         behind = shape[axis + 1 :]

@@ -80,20 +80,22 @@ def positions_before(facts: Interpretation, node: ir.Node, axes: Sequence[int], 
         bounds = slices_of(node, rank)
         if bounds is None or not set(bounds) <= {*axes, _channel(axes, rank)}:
             raise _unknown(node)
-        taken = places[tuple(slice(*bounds.get(axis, (None, None, 1))) for axis in axes)]
+        taken = places[tuple(_slice(*bounds.get(a, (0, n, 1)), n) for a, n in zip(axes, shape, strict=True))]
     elif node.op_type == "Pad":
         pads = _spatial_pads(node, axes, rank)
         mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
-        cut = places[tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pads, shape, strict=True))]
+        cut = places[tuple(slice(max(-a, 0), max(n + min(b, 0), 0)) for (a, b), n in zip(pads, shape, strict=True))]
         widths = [(max(a, 0), max(b, 0)) for a, b in pads]
         if mode == "constant" and _fills_with_zero(node):
             taken = np.pad(cut, widths, constant_values=_OUTSIDE)
-        elif mode == "edge":
+        elif mode == "edge" and cut.size:
             taken = np.pad(cut, widths, mode="edge")
         else:
             raise _unknown(node)
     else:
         raise _unknown(node)
+    if taken.shape != count.shape:
+        raise NotMovementError(f"a {node.op_type} of another size than is stated")
     inside = taken != _OUTSIDE
     found = np.bincount(taken[inside], weights=count[inside], minlength=places.size)
     return [np.rint(found).astype(np.int64).reshape(shape)]
@@ -139,6 +141,11 @@ def _spatial_pads(node: ir.Node, axes: Sequence[int], rank: int) -> list[tuple[i
     if pads is None or len(pads) != 2 * rank or any(pads[axis] or pads[rank + axis] for axis in others):
         raise _unknown(node)
     return [(pads[axis], pads[rank + axis]) for axis in axes]
+
+
+def _slice(start: int, end: int, step: int, size: int) -> slice:
+    """Returns what a Slice takes; backwards from before the first position it takes that one, unlike Python."""
+    return slice(max(start, -size), end, step)
 
 
 def _fills_with_zero(node: ir.Node) -> bool:
