@@ -179,6 +179,20 @@ def test_what_a_caller_may_override_is_not_built_in(name: str) -> None:
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("start", [0, 2], ids=["in order", "exchanged"])
+def test_channels_that_are_only_joined_again_are_read_where_they_are(start: int) -> None:
+    """An input keeps its name."""
+    graph = Graph(4)
+    parts = [graph.cut("x", k, k + 2) for k in (start, 2 - start)]
+    graph.conv(graph.add("Concat", *parts, axis=1), 4, 5, name="y")
+    model = graph.model(["N", 4, 1, 1], "y")
+    result, refusals = ordered(model)
+    assert not refusals
+    assert op_types(result) == ({"Conv": 1, "Gather": 1} if start else {"Conv": 1})
+    assert [value.name for value in result.graph.input] == ["x"]
+    assert_close(model, result, N=2)
+
+
 def joined_sums(graph: Graph, terms: Sequence[Sequence[str]]) -> str:
     return graph.add("Concat", *(graph.add("Add", *term) if len(term) > 1 else term[0] for term in terms), axis=1)
 

@@ -178,7 +178,8 @@ class _Reordering:
         ]
         result = writer.sum([joined, *whole])
         writer.split()
-        result.shape, result.name = self._value.shape, f"{self._value.name}_ordered"
+        if result not in {*self._order, *moved.values()}:  # it is one of them where nothing is done to its channels
+            result.shape, result.name = self._value.shape, f"{self._value.name}_ordered"
         self._value.replace_all_uses_with(result)
 
     def _inside(self, group: Group) -> list[list[Expression]]:
