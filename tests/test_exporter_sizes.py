@@ -41,3 +41,8 @@ def test_a_range_of_only_one_is_taken_as_it_is() -> None:
 def test_later_attempts_are_opt_and_then_equal_sizes() -> None:
     specs = parse_inputs(["x:h=2..7..8,w=2..8"])
     assert list(attempts(specs)) == [{"h": 7, "w": 8}, {"h": 8, "w": 8}]
+
+
+def test_one_multiple_is_avoided_as_the_size_one_is() -> None:
+    specs = parse_inputs(["x:h=28..28..84/28"])
+    assert list(attempts(specs)) == [{"h": 84}]

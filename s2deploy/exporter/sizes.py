@@ -24,7 +24,9 @@ def attempts(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> Iterator
     """
     dims = named_dims(specs)
     distinct = distinct_sizes(specs, taken)
-    opt = {name: dim.opt if dim.opt > 2 else distinct[name] for name, dim in dims.items()}
+    opt = {
+        name: dim.opt if dim.opt // dim.multiple > 1 and dim.opt > 2 else distinct[name] for name, dim in dims.items()
+    }
     largest: dict[range, int] = {}
     for name, dim in dims.items():
         largest[dim.sizes()] = max(opt[name], largest.get(dim.sizes(), 0))
@@ -50,7 +52,9 @@ def distinct_sizes(specs: Sequence[TensorSpec], taken: Iterable[int] = ()) -> di
 
 def _pick(dim: Dim, used: set[int], known: set[int]) -> int:
     def drawbacks(size: int) -> tuple[bool, bool, bool, bool, int]:
-        # A part that a shift moves is one smaller, and torch.export specialises what has size 1.
-        return (size <= 1, size <= 2, size in used, size in known, abs(size - dim.opt))
+        # A part that a shift moves is one smaller, and torch.export specialises what has size 1; so it does with what
+        # counts the multiples.
+        count = size // dim.multiple
+        return (count <= 1, count <= 2, size in used, size in known, abs(size - dim.opt))
 
     return min(dim.sizes(), key=drawbacks)
