@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,13 @@ def test_what_is_taken_for_granted_must_hold_for_the_declared_sizes() -> None:
     assert input_shapes(capture(Module(quarters), parse_inputs(["x:2,h=8..16/4"])).program)[0][0] == 2
     with pytest.raises(ExportError, match="h"):
         capture(Module(quarters), parse_inputs(["x:2,h=8..16"]))
+
+
+def test_a_module_under_two_names_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "another_name_of_this", sys.modules[__name__])
+    with sizes_stay_symbolic({__file__}):
+        assert globals()["int"]("12", 8) == 10
+    assert "int" not in globals()
 
 
 def test_int_is_int_for_everything_else() -> None:

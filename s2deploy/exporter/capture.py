@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from s2deploy.errors import S2DeployError
 from s2deploy.exporter.baked import check_program, remarks_on
 from s2deploy.exporter.failures import depends_on_data, is_constraint_violation, tracing_error
-from s2deploy.exporter.settling import Doubt, settle
+from s2deploy.exporter.settling import Doubt, settle, vouch
 from s2deploy.exporter.sizes import attempts
 from s2deploy.exporter.state import check_state
 from s2deploy.exporter.tracing import export, named_dims_for
@@ -54,7 +54,6 @@ def capture(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> Captured:
     """
     failure: S2DeployError | None = None
     for sizes in attempts(specs, _parameter_sizes(module)):
-        doubt = None
         try:
             program = export(module, specs, sizes, named_dims_for())
         except S2DeployError:
@@ -68,6 +67,8 @@ def capture(module: torch.nn.Module, specs: Sequence[TensorSpec]) -> Captured:
                 if depends_on_data(error):
                     break
                 continue
+        else:
+            program, doubt = vouch(program, module, specs, sizes)
         check_program(program, specs)
         check_state(program)
         return Captured(program, sizes, remarks_on(program), doubt)

@@ -10,23 +10,20 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.causes import how_to_keep_size, pinning_frames
-from s2deploy.exporter.naming import input_shapes
-from s2deploy.exporter.provenance import asking_frame, running_frame
+from s2deploy.exporter.excess import Excess, excesses, tried_sizes
+from s2deploy.exporter.provenance import place
+from s2deploy.exporter.symbols import dynamic_sizes, environment_of, unit_of
 from s2deploy.specs import Dim, TensorSpec, named_dims
 
 if TYPE_CHECKING:
     import torch
-
-_SWEPT = 128
-"""Sizes tried at each end of a long range."""
 
 
 def constraint_error(
@@ -49,7 +46,19 @@ def constraint_error(
             hint="narrow the ranges in --input so that this holds, or give fixed sizes",
         )
     blamed = _blamed(error, specs)
-    findings = demands_of(free, specs) or [*_narrowed(excesses(free, specs, blamed))]
+    return _error_of(demands_of(free, specs) or [*_narrowed(excesses(free, specs, blamed))])
+
+
+def overlooked_error(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> ExportError | None:
+    """Explains what a program that torch.export accepts demands of the declared ranges.
+
+    Returns:
+        None where it demands nothing that torch.export has not looked at.
+    """
+    return _error_of(demands_of(program, specs) or [*_narrowed(excesses(program, specs, overlooked=True))])
+
+
+def _error_of(findings: Sequence[tuple[str, str]]) -> ExportError | None:
     if not findings:
         return None
     hints = dict.fromkeys(hint for _, hint in findings)
@@ -66,7 +75,7 @@ def _fixed(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -
     environment = environment_of(program)
     values = {} if environment is None else environment.replacements
     found = {}
-    for dim, size in _dims(program, specs):
+    for dim, size in dynamic_sizes(program, specs):
         if isinstance(size, int) and dim.name not in found:
             symbol = next((s for s, value in values.items() if value == size), None)
             frame, asks = _fixing_line(environment, symbol)
@@ -94,18 +103,21 @@ def fixing_files(program: torch.export.ExportedProgram) -> set[str]:
 
 def _tied(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
     """Finds dimensions that the model takes only together."""
-    symbolic = [(dim, size.node.expr) for dim, size in _dims(program, specs) if not isinstance(size, int)]
+    import sympy  # type: ignore[import-untyped]
+
+    symbolic = [(dim, size) for dim, size in dynamic_sizes(program, specs) if not isinstance(size, int)]
     owners: dict[Any, Dim] = {}
-    for dim, expression in symbolic:
-        if expression.is_Symbol:
-            owners.setdefault(expression, dim)
+    named: dict[Any, Any] = {}
+    for dim, size in symbolic:
+        unit = unit_of(dim, size)
+        if unit is not None and unit[0] not in owners:
+            owners[unit[0]] = dim
+            named[unit[0]] = sympy.Symbol(str(dim.name)) / unit[1]
     found: dict[str, tuple[str, str]] = {}
-    for dim, expression in symbolic:
-        owner = owners.get(expression)
+    for dim, size in symbolic:
+        relation = size.xreplace(named)
+        owner = next((owner for owner in owners.values() if str(relation) == owner.name), None)
         if owner is None:
-            relation = str(expression)
-            for symbol, other in owners.items():
-                relation = re.sub(rf"\b{symbol}\b", str(other.name), relation)
             found[str(dim.name)] = (f"{dim.name} must be {relation}", f"give both as fixed sizes, not {dim}")
         elif owner.name != dim.name:
             found[str(dim.name)] = (
@@ -123,134 +135,35 @@ def _blamed(error: Exception, specs: Sequence[TensorSpec]) -> set[str]:
     return {name for name in known if name.lstrip("_") in names} or known
 
 
-@dataclass(frozen=True)
-class Excess:
-    """A dimension whose declared range is wider than what the guards allow.
-
-    Attributes:
-        dim: The dimension.
-        symbol: What stands for it in the program.
-        allowed: The sizes tried that break no guard.
-        refused: Those that break one; sizes for which the guards compare the same numbers are one tuple.
-        asking: Lines of the model that compare the size themselves and so break.
-        running: Lines of the model that run an operator which compares it.
-    """
-
-    dim: Dim
-    symbol: Any
-    allowed: tuple[int, ...]
-    refused: tuple[tuple[int, ...], ...]
-    asking: tuple[str, ...]
-    running: tuple[str, ...]
-
-    @property
-    def at_the_ends(self) -> bool:
-        """Whether the sizes between the smallest and the largest allowed one are allowed, as far as they were tried."""
-        if not self.allowed:
-            return False
-        low, high = self.allowed[0], self.allowed[-1]
-        sizes = self.dim.sizes()
-        return (
-            low in sizes[:_SWEPT]
-            and high in sizes[-_SWEPT:]
-            and not any(low < size < high for alike in self.refused for size in alike)
-        )
-
-
-def excesses(
-    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec], blamed: set[str] | None = None
-) -> list[Excess]:
-    """Finds dimensions whose declared range is wider than what the guards allow.
-
-    Args:
-        program: The model captured with dimensions from `free_dim`.
-        specs: Its inputs.
-        blamed: The dimensions to look at; all unless given.
-    """
-    environment = environment_of(program)
-    if environment is None:
-        return []
-    expressions = {dim.name: size.node.expr for dim, size in _dims(program, specs) if not isinstance(size, int)}
-    hints = {size.node.expr: size.node.hint for _, size in _dims(program, specs) if not isinstance(size, int)}
-    found = []
-    for name, dim in named_dims(specs).items():
-        symbol = expressions.get(name)
-        if (blamed is not None and name not in blamed) or symbol is None or not symbol.is_Symbol:
-            continue
-        guards = [guard for guard in environment.guards if symbol in guard.expr.free_symbols]
-        others = {other: hint for other, hint in hints.items() if other != symbol}
-        broken = {
-            size: [guard for guard in guards if not holds(guard.expr, {**others, symbol: size})]
-            for size in _candidates(dim)
-        }
-        culprits = [guard for guard in guards if any(guard in some for some in broken.values())]
-        refused: dict[Any, list[int]] = {}
-        for size, some in broken.items():
-            if some:
-                compared = tuple(_compared(guard.expr, {**others, symbol: size}) for guard in culprits)
-                refused.setdefault(compared, []).append(size)
-        if refused:
-            asking, running = (
-                tuple(dict.fromkeys(place(frame) for frame in frames if frame is not None))
-                for frames in zip(*((asking_frame(g.sloc), running_frame(g.sloc)) for g in culprits), strict=True)
-            )
-            allowed = tuple(size for size, some in broken.items() if not some)
-            found.append(Excess(dim, symbol, allowed, tuple(map(tuple, refused.values())), asking, running))
-    return found
-
-
 def _narrowed(found: Iterable[Excess]) -> Iterator[tuple[str, str]]:
     for excess in found:
         advice = _expressible(excess.dim, excess.allowed)
         lines = excess.asking or excess.running[:1]
+        use = (
+            f"use {advice}"
+            if advice and advice.min < advice.max
+            else f"write {advice.min} instead of {excess.dim}"
+            if advice
+            else None
+        )
         yield (
             f"torch.export cannot capture the model for every size of {excess.dim}"
             f"{''.join(f' ({line})' for line in lines)}",
-            f"use {advice}" if advice else f"give {excess.dim.name} as a fixed size",
+            use or f"give {excess.dim.name} as a fixed size",
         )
-
-
-def _candidates(dim: Dim) -> list[int]:
-    """Returns the sizes of a range, of a long one those at its ends."""
-    sizes = dim.sizes()
-    return list(sizes) if len(sizes) <= 2 * _SWEPT else [*sizes[:_SWEPT], *sizes[-_SWEPT:]]
-
-
-def holds(guard: Any, sizes: Mapping[Any, int]) -> bool:
-    """Whether a guard is true, or not decided, at some sizes."""
-    import sympy  # type: ignore[import-untyped]
-
-    try:
-        return bool(_at(guard, sizes) != sympy.false)
-    except ZeroDivisionError:
-        return False
-
-
-def _compared(guard: Any, sizes: Mapping[Any, int]) -> tuple[Any, ...]:
-    """Returns what a guard compares at some sizes."""
-    try:
-        return tuple(_at(side, sizes) for side in guard.args)
-    except ZeroDivisionError:
-        return ()
-
-
-def _at(expression: Any, sizes: Mapping[Any, int]) -> Any:
-    import sympy
-
-    return expression.xreplace({symbol: sympy.Integer(size) for symbol, size in sizes.items()})
 
 
 def _expressible(dim: Dim, allowed: Sequence[int]) -> Dim | None:
     """Returns the widest range among the allowed sizes that the grammar can express, best around opt."""
     if not allowed:
         return None
-    candidates = _candidates(dim)
+    tried = tried_sizes(dim)
     best: tuple[bool, int, Dim] | None = None
     for multiple in {dim.multiple, math.gcd(*allowed), *(_gaps(allowed))}:
         if multiple % dim.multiple:
             continue
         run: list[int] = []
-        for size in [*(size for size in candidates if size % multiple == 0), None]:
+        for size in [*(size for size in tried if size % multiple == 0), None]:
             if size is not None and size in set(allowed):
                 run.append(size)
                 continue
@@ -266,30 +179,6 @@ def _expressible(dim: Dim, allowed: Sequence[int]) -> Dim | None:
 
 def _gaps(sizes: Sequence[int]) -> set[int]:
     return {later - earlier for earlier, later in itertools.pairwise(sizes)}
-
-
-def _dims(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> list[tuple[Dim, Any]]:
-    """Returns every dynamic dimension with the size it has in the program: an integer or a symbol."""
-    return [
-        (dim, size)
-        for spec, shape in zip(specs, input_shapes(program), strict=True)
-        for dim, size in zip(spec.dims, shape, strict=True)
-        if len(dim.sizes()) > 1
-    ]
-
-
-def environment_of(program: torch.export.ExportedProgram) -> Any:
-    """Returns what torch knows of a program's sizes; None for a program without dynamic ones."""
-    for node in program.graph.nodes:
-        mode = getattr(node.meta.get("val"), "fake_mode", None)
-        if mode is not None and mode.shape_env is not None:
-            return mode.shape_env
-    return None
-
-
-def place(frame: FrameSummary) -> str:
-    """Returns a frame as ``file.py:LINE``."""
-    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _complaints(error: Exception, specs: Sequence[TensorSpec]) -> Iterable[str]:

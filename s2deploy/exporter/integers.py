@@ -6,7 +6,7 @@ Python's `int` must return an integer, so torch.export fixes every size that goe
 
 A quotient of sizes is taken exactly, as a fraction: ``int(64 * b / (56 * 56 / 7 / 7))`` is ``b``, and so is
 ``int(b * (h // 7) * (w // 7) / (h * w / 7 / 7))`` where h and w are multiples of 7. What that takes for granted is
-noted, for `hold` to check on the declared sizes.
+noted, for `sampling` to check on the declared sizes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import builtins
 import functools
 import operator
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,32 +39,19 @@ def sizes_stay_symbolic(files: Collection[str]) -> Iterator[list[Assumption]]:
     """
     assumptions: list[Assumption] = []
     stand_in = _integer_class(assumptions)
-    scopes = [
-        vars(module)
+    # One module may be loaded under two names: multiprocessing calls __main__ __mp_main__ as well.
+    scopes = {
+        id(vars(module)): vars(module)
         for module in list(sys.modules.values())
         if getattr(module, "__file__", None) in files and _NAME not in vars(module)
-    ]
-    for scope in scopes:
+    }
+    for scope in scopes.values():
         scope[_NAME] = stand_in
     try:
         yield assumptions
     finally:
-        for scope in scopes:
+        for scope in scopes.values():
             del scope[_NAME]
-
-
-def hold(assumptions: Iterable[Assumption], samples: Sequence[Mapping[Any, int]]) -> bool:
-    """Whether what was taken for granted is true at some sizes.
-
-    Args:
-        assumptions: What `sizes_stay_symbolic` noted.
-        samples: A size for every symbol.
-    """
-    return all(
-        int(meant.xreplace(sizes)) == int(exact.xreplace(sizes))
-        for meant, exact in set(assumptions)
-        for sizes in samples
-    )
 
 
 def _integer_class(assumptions: list[Assumption]) -> Any:

@@ -87,6 +87,11 @@ def running_frame(location: Any) -> traceback.FrameSummary | None:
     return frame if isinstance(frame, traceback.FrameSummary) else None
 
 
+def place(frame: traceback.FrameSummary) -> str:
+    """Returns a frame as ``file.py:LINE``."""
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
 def keep_source_lines(model: ir.Model) -> None:
     """Replaces torch's metadata of nodes, values and graph, which is larger than many a graph, by `SOURCE`."""
     import onnx_ir as ir

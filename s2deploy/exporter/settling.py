@@ -1,5 +1,7 @@
 """What becomes of a model whose declared ranges torch.export refuses: a program nevertheless, or advice.
 
+The same becomes of one that torch.export accepts although guards that it does not look at break; see `excess`.
+
 Three ways lead to a program. Trying all sizes shows that the guards hold for them. The model fixes a size by Python's
 `int`, and keeps it symbolic with `integers` in its place. Or only sizes at an end of a range break guards, which no
 line of the model asks for: torch.export traces with other sizes and assumes that a shifted part is never empty, of size
@@ -9,24 +11,18 @@ running the result at these sizes settles.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError
-from s2deploy.exporter.constraints import (
-    Excess,
-    constraint_error,
-    demands_of,
-    environment_of,
-    excesses,
-    fixing_files,
-    holds,
-)
+from s2deploy.exporter.constraints import constraint_error, demands_of, fixing_files, overlooked_error
+from s2deploy.exporter.excess import Excess, excesses, holds
 from s2deploy.exporter.failures import is_constraint_violation
-from s2deploy.exporter.integers import hold, sizes_stay_symbolic
-from s2deploy.exporter.naming import input_shapes
+from s2deploy.exporter.integers import sizes_stay_symbolic
+from s2deploy.exporter.sampling import hold
+from s2deploy.exporter.strides import read_sizes_instead
+from s2deploy.exporter.symbols import environment_of, resolved, values_at
 from s2deploy.exporter.tracing import export, free_dim, named_dims_for
 from s2deploy.specs import TensorSpec, named_dims
 
@@ -72,20 +68,61 @@ def settle(
         free = None
     files = set() if free is None else fixing_files(free)
     if files:
-        program, settled = _with_exact_integers(files, module, specs, sizes)
-        if program is not None and settled is None:
-            return program, None
-        if program is not None and settled is not None:
-            free, error = program, settled
+        program, refused = _with_exact_integers(files, module, specs, sizes)
+        if program is not None and refused is None:
+            return _vouched(program, specs)
+        if program is not None and refused is not None:
+            free, error = program, refused
     explained = constraint_error(error, specs, free)
     if free is None or explained is None:
         if free is None:
             raise explained or error from error
         return free, None
-    doubtful = _doubtful_sizes(free, specs)
+    doubtful = _doubtful_sizes(free, specs, excesses(free, specs))
     if not doubtful:
         raise explained from error
     return free, Doubt(doubtful, explained)
+
+
+def vouch(
+    program: torch.export.ExportedProgram,
+    module: torch.nn.Module,
+    specs: Sequence[TensorSpec],
+    sizes: Mapping[str, int],
+) -> tuple[torch.export.ExportedProgram, Doubt | None]:
+    """Looks at what torch.export does not when it accepts the declared ranges; see `excesses`.
+
+    Args:
+        program: What it gave.
+        module: The model.
+        specs: Its inputs.
+        sizes: The example sizes.
+
+    Returns:
+        The program, or another one of the same model that demands less of the sizes.
+
+    Raises:
+        ExportError: The program is not right for the declared sizes; says what the model demands of them.
+    """
+    asks = any(excess.asking for excess in excesses(program, specs, overlooked=True))
+    files = fixing_files(program) if asks or demands_of(program, specs) else set()
+    if files:
+        exact, refused = _with_exact_integers(files, module, specs, sizes)
+        if exact is not None and refused is None:
+            program = exact
+    return _vouched(program, specs)
+
+
+def _vouched(
+    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]
+) -> tuple[torch.export.ExportedProgram, Doubt | None]:
+    explained = overlooked_error(program, specs)
+    if explained is None:
+        return program, None
+    doubtful = _doubtful_sizes(program, specs, excesses(program, specs, overlooked=True))
+    if not doubtful:
+        raise explained
+    return program, Doubt(doubtful, explained)
 
 
 def _with_exact_integers(
@@ -115,37 +152,15 @@ def _with_exact_integers(
         if not more:
             break
         files = files | more
-    return (program, refused) if hold(assumptions, list(_samples(program, specs))) else (None, None)
+    if not hold(assumptions, program, specs):
+        return None, None
+    read_sizes_instead(program.graph_module)
+    return program, refused
 
 
-def _samples(program: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> Iterator[dict[Any, Any]]:
-    """Yields declared sizes for the symbols of a program: all combinations of a few of each dimension."""
-    import sympy  # type: ignore[import-untyped]
-
-    symbols: dict[str, Any] = {}
-    for spec, shape in zip(specs, input_shapes(program), strict=True):
-        for dim, size in zip(spec.dims, shape, strict=True):
-            if dim.name is not None and not isinstance(size, int):
-                symbols[dim.name] = size.node.expr
-    replacements = environment_of(program).replacements
-    few = {name: _few(dim.sizes()) for name, dim in named_dims(specs).items() if name in symbols}
-    for sizes in itertools.product(*few.values()):
-        values = {}
-        for name, size in zip(few, sizes, strict=True):
-            (symbol,) = symbols[name].free_symbols
-            values[symbol] = sympy.Integer(size) / (symbols[name] / symbol)
-        yield values | {
-            symbol: expression.xreplace(values)
-            for symbol, expression in replacements.items()
-            if expression.free_symbols <= values.keys()
-        }
-
-
-def _few(sizes: range) -> list[int]:
-    return sorted({*sizes[:3], *sizes[-2:], sizes[len(sizes) // 2]})
-
-
-def _doubtful_sizes(free: torch.export.ExportedProgram, specs: Sequence[TensorSpec]) -> tuple[Mapping[str, int], ...]:
+def _doubtful_sizes(
+    program: torch.export.ExportedProgram, specs: Sequence[TensorSpec], found: Sequence[Excess]
+) -> tuple[Mapping[str, int], ...]:
     """Returns the sizes that decide whether a program is right, and makes the program forget what it assumes of them.
 
     Nothing, where many sizes break guards, or some in the middle of a range, or a guard is the model's own, or sizes
@@ -153,18 +168,19 @@ def _doubtful_sizes(free: torch.export.ExportedProgram, specs: Sequence[TensorSp
     """
     from torch.utils._sympy.value_ranges import ValueRanges
 
-    found = excesses(free, specs)
-    if demands_of(free, specs) or not all(map(_can_be_tried, found)):
+    if demands_of(program, specs) or not all(map(_can_be_tried, found)):
         return ()
-    environment = environment_of(free)
+    environment = environment_of(program)
     for excess in found:
-        limits = ValueRanges(excess.dim.min, excess.dim.max)
-        environment.var_to_range[excess.symbol] = free.range_constraints[excess.symbol] = limits
+        for symbol, multiple in excess.units.items():
+            limits = ValueRanges(excess.dim.min // multiple, excess.dim.max // multiple)
+            environment.var_to_range[symbol] = program.range_constraints[symbol] = limits
         hints = environment.backed_var_to_val
+        refused = [{**hints, **values_at(excess.units, size)} for alike in excess.refused for size in alike]
         environment.guards[:] = [
             guard
             for guard in environment.guards
-            if all(holds(guard.expr, {**hints, excess.symbol: size}) for alike in excess.refused for size in alike)
+            if all(holds(resolved(guard.expr, environment), values) for values in refused)
         ]
     environment._update_version_counter()
     typical = {name: dim.opt for name, dim in named_dims(specs).items()}
