@@ -12,9 +12,10 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.calls import call
+
 if TYPE_CHECKING:
     import torch
-    from torch.fx import Node
 
 
 def make_divisions_exact(graph_module: torch.fx.GraphModule) -> None:
@@ -27,16 +28,8 @@ def make_divisions_exact(graph_module: torch.fx.GraphModule) -> None:
         dividend, divisor = (_value(argument) for argument in node.args)
         if statically_known_true(dividend >= 0) and statically_known_true(divisor > 0):
             continue
-        with graph_module.graph.inserting_before(node):
-            remainder = _call(node, operator.mod, node.args, dividend % divisor)
-            exact = _call(node, operator.sub, (node.args[0], remainder), dividend - dividend % divisor)
-        node.args = (exact, node.args[1])
-
-
-def _call(node: Node, target: Any, args: tuple[Any, ...], value: Any) -> Node:
-    created = node.graph.call_function(target, args)
-    created.meta = {**node.meta, "val": value}
-    return created
+        remainder = call(node, operator.mod, *node.args)
+        node.args = (call(node, operator.sub, node.args[0], remainder), node.args[1])
 
 
 def _value(argument: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from s2deploy.errors import InputSpecError, UsageError
 from s2deploy.exporter.naming import input_shapes
-from s2deploy.exporter.provenance import source_line
+from s2deploy.exporter.provenance import beginning
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -73,9 +73,8 @@ def remarks_on(program: torch.export.ExportedProgram) -> tuple[str, ...]:
         root = None if written is None else memory_of(written)
         if root is None or root.name in remarks or root.name not in inputs:
             continue
-        line = source_line(node.meta.get("stack_trace") or "")
         remarks[root.name] = (
-            f"{f'{line}: ' if line else ''}forward writes into its input {root.name}; the ONNX model computes with the "
+            f"{beginning(node)}forward writes into its input {root.name}; the ONNX model computes with the "
             "written values and leaves the caller's array as it is"
         )
     return tuple(remarks.values())

@@ -16,6 +16,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.calls import call
 from s2deploy.exporter.slices import END
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def multiply_in_dynamic_groups(graph_module: torch.fx.GraphModule) -> None:
             steps, borders, gaps = ([*given] * (len(known) - 1 if len(given) == 1 else 1) for given in window)
             result = _multiplied(node, x, weight, groups, steps, borders, gaps)
             if bias is not None:
-                column = _call(node, aten.reshape.default, bias, [1, -1, *(1 for _ in steps)])
-                result = _call(node, aten.add.Tensor, result, column)
+                column = call(node, aten.reshape.default, bias, [1, -1, *(1 for _ in steps)])
+                result = call(node, aten.add.Tensor, result, column)
         # The node itself becomes the last step: a program knows its outputs by name.
         node.target, node.args = result.target, result.args
         graph_module.graph.erase_node(result)
@@ -74,27 +75,18 @@ def _multiplied(
         window = x
         for axis, (tap, size, step, gap) in enumerate(zip(taps, kernel, steps, gaps, strict=True), start=2):
             end = (tap - size + 1) * gap or END
-            window = _call(node, aten.slice.Tensor, window, axis, tap * gap, end, step)
-        windows.append(_call(node, aten.unsqueeze.default, window, 2))
+            window = call(node, aten.slice.Tensor, window, axis, tap * gap, end, step)
+        windows.append(call(node, aten.unsqueeze.default, window, 2))
     places = [_size(node, windows[0], axis) for axis in range(3, len(kernel) + 3)]
-    together = _call(node, aten.cat.default, windows, 2)
+    together = call(node, aten.cat.default, windows, 2)
     depth = channels * math.prod(kernel)
-    read = _call(node, aten.reshape.default, together, [groups, depth, -1])
-    product = _call(node, aten.bmm.default, _call(node, aten.reshape.default, weight, [groups, -1, depth]), read)
-    return _call(node, aten.reshape.default, product, [1, -1, *places])
+    read = call(node, aten.reshape.default, together, [groups, depth, -1])
+    product = call(node, aten.bmm.default, call(node, aten.reshape.default, weight, [groups, -1, depth]), read)
+    return call(node, aten.reshape.default, product, [1, -1, *places])
 
 
 def _size(node: Node, tensor: Node, axis: int) -> Any:
     import torch
 
     size = tensor.meta["val"].shape[axis]
-    return size if isinstance(size, int) else _call(node, torch.ops.aten.sym_size.int, tensor, axis)
-
-
-def _call(node: Node, target: Any, *args: Any) -> Node:
-    """Inserts a call with the metadata of the node it stands for."""
-    import torch
-
-    created = node.graph.call_function(target, args)
-    created.meta = {**node.meta, "val": target(*torch.fx.map_arg(args, lambda argument: argument.meta["val"]))}
-    return created
+    return size if isinstance(size, int) else call(node, torch.ops.aten.sym_size.int, tensor, axis)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError, InputSpecError, S2DeployError
 from s2deploy.exporter.causes import how_values_decide
-from s2deploy.exporter.provenance import is_library, source_line
+from s2deploy.exporter.provenance import beginning, is_library
 from s2deploy.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def translation_error(error: Exception, graph: torch.fx.Graph | None) -> ExportE
     nodes = {node.name: node for node in graph.nodes} if graph is not None else {}
     if failing and failing[1] in nodes:
         node = nodes[failing[1]]
-        line = source_line(node.meta.get("stack_trace") or "")
-        at = f"{line}: " if line else ""
+        at = beginning(node)
         operator = f"the operator {getattr(node.target, '__name__', node.target)}"
         operator = f"the operator {node.target}" if "." in str(node.target) else operator
     if "No ONNX function found" in text:

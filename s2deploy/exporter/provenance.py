@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from torch.fx import Node
 
 SOURCE = "s2deploy.source"
 """Key of a node's metadata: the line of Python that caused it."""
@@ -123,6 +124,12 @@ def source_line(stack_trace: str) -> str | None:
         return None
     file, line = own[-1]
     return f"{Path(file).name}:{line}"
+
+
+def beginning(node: Node) -> str:
+    """Returns how a message about a node of a program begins: its line and a colon, nothing where that is not known."""
+    line = source_line(node.meta.get("stack_trace") or "")
+    return f"{line}: " if line else ""
 
 
 @cache

@@ -15,6 +15,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.calls import call
 from s2deploy.exporter.slices import END
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def split_by_slices(graph_module: torch.fx.GraphModule) -> None:
         tensor, sizes = node.args[:2]
         dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
         count = len(node.meta["val"])
-        with graph_module.graph.inserting_before(node):
-            bounds = _bounds(node, list(sizes) if isinstance(sizes, list | tuple) else [sizes] * count)
+        bounds = _bounds(node, list(sizes) if isinstance(sizes, list | tuple) else [sizes] * count)
         for part in list(node.users):
             index = part.args[1] % count
             part.target, part.args = aten.slice.Tensor, (tensor, dim, bounds[index], bounds[index + 1], 1)
@@ -70,10 +70,4 @@ def _bounds(node: Node, sizes: list[Any]) -> list[Any]:
 def _add(node: Node, left: Any, right: Any) -> Any:
     if isinstance(left, int) and (isinstance(right, int) or left == 0):
         return left + right if isinstance(right, int) else right
-    total = node.graph.call_function(operator.add, (left, right))
-    total.meta = {**node.meta, "val": _value(left) + _value(right)}
-    return total
-
-
-def _value(argument: Any) -> Any:
-    return argument.meta["val"] if hasattr(argument, "meta") else argument
+    return call(node, operator.add, left, right)

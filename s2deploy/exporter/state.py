@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from s2deploy.errors import ExportError
 from s2deploy.exporter.attributes import another_shape
 from s2deploy.exporter.baked import memory_of, written_tensor
-from s2deploy.exporter.provenance import SOURCE, source_line
+from s2deploy.exporter.provenance import SOURCE, beginning, source_line
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -122,8 +122,7 @@ def check_state(program: torch.export.ExportedProgram) -> None:
         root = None if written is None else memory_of(written)
         if root is None:
             continue
-        line = source_line(node.meta.get("stack_trace") or "")
-        at = f"{line}: " if line else ""
+        at = beginning(node)
         if root.name in constants:
             raise ExportError(
                 f"{at}forward changes {constants[root.name]}, which is no buffer; torch.export keeps track of buffers",

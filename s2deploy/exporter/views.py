@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from s2deploy.errors import ExportError
 from s2deploy.exporter.baked import viewed_tensor, written_tensor
 from s2deploy.exporter.naming import input_shapes
-from s2deploy.exporter.provenance import source_line
+from s2deploy.exporter.provenance import beginning
 
 if TYPE_CHECKING:
     import torch
@@ -64,11 +64,9 @@ def check_writes_into_views(program: torch.export.ExportedProgram) -> None:
         view = written_tensor(node)
         while view is not None and view.op == "call_function":
             if view.target in (aten.unfold.default, aten.diagonal.default):
-                line = source_line(node.meta.get("stack_trace") or "")
                 name = view.target.__name__.partition(".")[0]
-                at = f"{line}: " if line else ""
                 raise ExportError(
-                    f"{at}writes into what {name} returns, which torch's exporter cannot translate",
+                    f"{beginning(node)}writes into what {name} returns, which torch's exporter cannot translate",
                     hint=_INSTEAD[name],
                 )
             view = viewed_tensor(view)
