@@ -63,6 +63,9 @@ def at_its_positions(x):
     x[torch.where(x > 1)] = 1
     columns = (x[0, :, 0] > 0).nonzero().squeeze(1)
     x[:, columns] = x[:, columns] * 3
+    x[(x[:, 0, 0] > 0.5).nonzero()] = 4
+    positions = (x[..., 1] > 1).nonzero()
+    x[positions[:, -2], positions.unbind(-1)[1]] = 2
     return x
 
 
@@ -80,6 +83,24 @@ def at_some_positions(x):
     last, middle = torch.where(x[0] > 0)
     x[:, middle.clamp(max=7), last] = 2
     x[(x[0, 0, :2] > 9).nonzero(as_tuple=True)] = 4
+    return x
+
+
+def along_the_only_axis(x):
+    first = (x[0, 0] > 0).nonzero()[:, 0].narrow(-1, 0, 2)
+    x[:, :, first] = 5
+    return x
+
+
+def with_an_axis_of_their_own(x):
+    columns = (x[0, :, 0] > 0).nonzero()
+    x[:, columns] = x[:, columns] * 3
+    return x
+
+
+def of_all_pairs(x):
+    positions = (x[..., 0] > 0.5).nonzero()
+    x[positions[:, :1], positions[:, 1]] = 2
     return x
 
 
@@ -113,7 +134,17 @@ def of_fewer_axes(x):
 
 @pytest.mark.parametrize(
     "assign",
-    [by_another_mask, in_another_order, running_sums, with_values_of_their_own, of_fewer_axes, at_some_positions],
+    [
+        by_another_mask,
+        in_another_order,
+        running_sums,
+        with_values_of_their_own,
+        of_fewer_axes,
+        at_some_positions,
+        along_the_only_axis,
+        with_an_axis_of_their_own,
+        of_all_pairs,
+    ],
 )
 def test_what_is_not_elementwise_stays_right(assign) -> None:
     module = All(assign)

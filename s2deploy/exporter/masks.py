@@ -16,12 +16,13 @@ Preserves: values, shapes and names; the program stays executable
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError
+from s2deploy.exporter.calls import call
 from s2deploy.exporter.picked import everywhere
 from s2deploy.exporter.positions import as_mask
-from s2deploy.exporter.provenance import source_line
+from s2deploy.exporter.provenance import beginning
 
 if TYPE_CHECKING:
     import torch
@@ -41,12 +42,12 @@ def choose_by_masks(graph_module: torch.fx.GraphModule) -> None:
         if node.target is not aten.index_put.default:
             continue
         tensor, positions, value, *accumulate = node.args
-        indices = as_mask(tensor, positions)
+        indices = as_mask(tensor, positions, one_value=value.meta["val"].dim() == 0)
         given = [(dim, index) for dim, index in enumerate(indices) if index is not None]
         masks = [(dim, index) for dim, index in given if index.meta["val"].dtype == torch.bool]
         if len(masks) > 1:
             raise ExportError(
-                f"{_at(node)}a tensor is indexed by two masks at once, which pairs up their positions",
+                f"{beginning(node)}a tensor is indexed by two masks at once, which pairs up their positions",
                 hint="for all cells where both are true make one mask of them: x[rows[:, None] & columns] = value",
             )
         if len(given) != 1 or not masks or any(accumulate) or node.kwargs:
@@ -62,7 +63,7 @@ def choose_by_masks(graph_module: torch.fx.GraphModule) -> None:
             if axis >= 0:
                 value = picked or _brought(node, mask, value, axis)
             for _ in range(behind):
-                mask = _call(node, aten.unsqueeze.default, mask, -1)
+                mask = call(node, aten.unsqueeze.default, mask, -1)
         node.target, node.args = aten.where.self, (mask, value, tensor)
 
 
@@ -72,7 +73,7 @@ def _brought(node: Node, mask: Node, value: Node, axis: int) -> Node:
 
     if mask.meta["val"].dim() > 1:
         raise ExportError(
-            f"{_at(node)}assigns values under a mask of several axes behind other axes",
+            f"{beginning(node)}assigns values under a mask of several axes behind other axes",
             hint="make the values a tensor as large as the masked one and use torch.where(mask, values, x)",
         )
     aten = torch.ops.aten
@@ -81,19 +82,7 @@ def _brought(node: Node, mask: Node, value: Node, axis: int) -> Node:
         return value
     if not isinstance(count, int):  # where nothing is true there may be no value, and one is selected all the same
         behind = value.meta["val"].dim() - 1 - axis
-        value = _call(node, aten.constant_pad_nd.default, value, [0, 0] * behind + [0, 1])
-    number = _call(node, aten.cumsum.default, _call(node, aten._to_copy.default, mask, dtype=torch.int64), 0)
-    position = _call(node, aten.clamp.default, _call(node, aten.sub.Tensor, number, 1), 0)
-    return _call(node, aten.index_select.default, value, axis, position)
-
-
-def _call(node: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
-    created = node.graph.call_function(target, args, kwargs)
-    values = [argument.meta["val"] if hasattr(argument, "meta") else argument for argument in args]
-    created.meta = {**node.meta, "val": target(*values, **kwargs)}
-    return created
-
-
-def _at(node: Node) -> str:
-    line = source_line(node.meta.get("stack_trace") or "")
-    return f"{line}: " if line else ""
+        value = call(node, aten.constant_pad_nd.default, value, [0, 0] * behind + [0, 1])
+    number = call(node, aten.cumsum.default, call(node, aten._to_copy.default, mask, dtype=torch.int64), 0)
+    position = call(node, aten.clamp.default, call(node, aten.sub.Tensor, number, 1), 0)
+    return call(node, aten.index_select.default, value, axis, position)
