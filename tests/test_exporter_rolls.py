@@ -21,3 +21,15 @@ def test_shifts_that_may_exceed_the_size_are_taken_modulo() -> None:
     model, specs = translate(module, TEXTS)
     assert operators(model)["Mod"]
     compare(module, model, specs)
+
+
+def by_what_depends_on_the_size(x):
+    most = x.shape[1] - 1
+    return x.roll(most, 1), x.roll(-most, 1), x.roll((-most, x.shape[2]), (1, -1))
+
+
+def test_shifts_either_way_by_an_expression_of_the_size_are_slices() -> None:
+    module = All(by_what_depends_on_the_size)
+    model, specs = translate(module, TEXTS)
+    assert "Mod" not in operators(model)
+    compare(module, model, specs)

@@ -3,7 +3,7 @@
 Before: roll(x, shift, dim)
 After:  cat(x[-shift:], x[:-shift]) along dim; nothing for a shift by 0
 
-Requires: the shift is an integer no larger than the dimension for every size in range, or an expression of sizes of
+Requires: the shift is no larger than the dimension for every size in range: an integer, or an expression of sizes of
     known sign; otherwise the roll stays, and torch's translation takes the shift modulo the size at run time
 Preserves: values and shape; the program stays executable
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.calls import call
 from s2deploy.exporter.slices import END
 
 if TYPE_CHECKING:
@@ -34,17 +35,16 @@ def unroll(graph_module: torch.fx.GraphModule) -> None:
         points = [_turning_point(tensor, shift, dim) for shift, dim in zip(shifts, dims, strict=False)]
         if not points or None in points:
             continue
-        with graph_module.graph.inserting_before(node):
-            for shift, dim, point in list(zip(shifts, dims, points, strict=True)):
-                if isinstance(point, int) and point == 0:
-                    continue
-                if not isinstance(point, int):
-                    point = _call(node, operator.neg, (shift,))
-                behind = _call(node, aten.slice.Tensor, (tensor, dim, point, END, 1))
-                front = _call(node, aten.slice.Tensor, (tensor, dim, 0, point, 1))
-                tensor = _call(node, aten.cat.default, ([behind, front], dim))
-            if tensor is node.args[0]:
-                tensor = _call(node, aten.clone.default, (tensor,))
+        for shift, dim, point in list(zip(shifts, dims, points, strict=True)):
+            if isinstance(point, int) and point == 0:
+                continue
+            if not isinstance(point, int):
+                point = call(node, operator.neg, shift)
+            behind = call(node, aten.slice.Tensor, tensor, dim, point, END, 1)
+            front = call(node, aten.slice.Tensor, tensor, dim, 0, point, 1)
+            tensor = call(node, aten.cat.default, [behind, front], dim)
+        if tensor is node.args[0]:
+            tensor = call(node, aten.clone.default, tensor)
         # The node itself becomes the last concatenation: a program knows its outputs by name.
         node.target, node.args, node.kwargs = tensor.target, tensor.args, {}
         graph_module.graph.erase_node(tensor)
@@ -60,17 +60,10 @@ def _turning_point(tensor: Node, shift: Any, dim: int) -> Any:
     if isinstance(shift, int):
         return -shift if statically_known_true(size >= abs(shift)) else None
     value = shift.meta["val"]
-    return -value if statically_known_true(value >= 1) and statically_known_true(value <= size) else None
-
-
-def _call(node: Node, target: Any, args: tuple[Any, ...]) -> Node:
-    """Inserts a call with the metadata of the node it stands for."""
-    import torch
-
-    created = node.graph.call_function(target, args)
-    created.meta = dict(node.meta)
-    created.meta["val"] = target(*torch.fx.map_arg(args, lambda argument: argument.meta["val"]))
-    return created
+    for distance in (value, -value):
+        if statically_known_true(distance >= 1) and statically_known_true(distance <= size):
+            return -value
+    return None
 
 
 def _as_list(value: Any) -> list[Any]:
