@@ -9,6 +9,16 @@ def sums(x):
     return (x > 1) + (x < -1), torch.add(x > 1, x[:, :1] < 0)
 
 
+def sums_with_numbers(x):
+    positive = x > 0
+    counted = [torch.add(positive, x > -1, alpha=alpha) for alpha in (True, False, 2, 0)]
+    return positive + True, positive + False, torch.add(positive, True, alpha=0), *counted
+
+
+def widened_by_nothing(x):
+    return torch.add(x[:, :1] > 0, x > 1, alpha=0)
+
+
 def extremes(x):
     positive = x > 0
     best, where = positive.max(dim=2)
@@ -22,7 +32,7 @@ def orders(x):
 
 
 @pytest.mark.parametrize("texts", [("x:2,8,9",), ("x:n=1..2..3,8,width=2..9..12",)])
-@pytest.mark.parametrize("model", [sums, extremes, orders])
+@pytest.mark.parametrize("model", [sums, sums_with_numbers, widened_by_nothing, extremes, orders])
 def test_booleans_are_ordered_as_numbers(model, texts: tuple[str, ...]) -> None:
     module = All(model)
     exported, specs = translate(module, texts)
