@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from s2deploy.errors import ExportError
-from s2deploy.variables import Variables
+from s2deploy.variables import CONTAINERS, Content, Variables
 
 if TYPE_CHECKING:
     import torch
@@ -25,20 +25,16 @@ def attributes_kept(module: torch.nn.Module) -> Iterator[None]:
     What torch.export leaves in new ones has no data.
     """
     variables = Variables(module.modules())
-    containers: list[tuple[Any, Any]] = []
+    contents = []
     for part in module.modules():
-        containers.append((part.__dict__, dict(part.__dict__)))
-        containers += [(item, item.copy()) for item in part.__dict__.values() if type(item) in (dict, list)]
+        held = [item for item in part.__dict__.values() if type(item) in CONTAINERS]
+        contents += [Content(item) for item in (part.__dict__, *held)]
     try:
         yield
     finally:
         variables.restore()
-        for container, before in containers:
-            container.clear()
-            if isinstance(container, list):
-                container.extend(before)
-            else:
-                container.update(before)
+        for content in contents:
+            content.restore()
 
 
 @contextmanager

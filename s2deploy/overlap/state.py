@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from s2deploy.variables import Variables
-
-_CONTAINERS = (dict, OrderedDict, list)
+from s2deploy.variables import CONTAINERS, Content, Variables
 
 
 class Snapshot:
@@ -22,7 +19,7 @@ class Snapshot:
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self._containers: list[tuple[Any, Any]] = []
+        self._contents: list[Content] = []
         self._protected: dict[int, torch.UntypedStorage] = {}
         self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._variables = Variables(module.modules())
@@ -42,12 +39,8 @@ class Snapshot:
     def restore(self) -> None:
         """Puts every attribute and variable and all saved memory back."""
         self._variables.restore()
-        for container, before in self._containers:
-            container.clear()
-            if isinstance(container, list):
-                container.extend(before)
-            else:
-                container.update(before)
+        for content in self._contents:
+            content.restore()
         for storage, copy in self._saved.values():
             storage.copy_(copy)
 
@@ -61,13 +54,12 @@ class Snapshot:
         return pytree.tree_map_only(torch.Tensor, detach, outputs)
 
     def _note(self, container: Any, depth: int) -> None:
-        values = list(container) if isinstance(container, list) else list(container.values())
-        self._containers.append((container, values if isinstance(container, list) else dict(container)))
-        for value in values:
+        self._contents.append(Content(container))
+        for value in container.values() if isinstance(container, dict) else container:
             if isinstance(value, torch.Tensor) and value.layout == torch.strided:
                 storage = value.untyped_storage()
                 self._protected[storage.data_ptr()] = storage
-            elif depth and type(value) in _CONTAINERS:
+            elif depth and type(value) in CONTAINERS:
                 self._note(value, depth - 1)
 
     def _save(self, pointer: int) -> None:
