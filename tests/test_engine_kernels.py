@@ -16,7 +16,7 @@ import pytest
 from engine_builds import carry_out, options, request
 
 from s2deploy import ops
-from s2deploy.engine import dry_run, kernels, targets
+from s2deploy.engine import kernels
 from s2deploy.engine.families import family_of
 from s2deploy.engine.kernels import KernelLibrary, find_library, is_kernel_library, places, read_library
 from s2deploy.engine.plugin_nodes import as_plugins
@@ -27,7 +27,7 @@ from s2deploy.ops import Configuration, Shift
 from s2deploy.precision.functions import have_functions, inline, operators, written_out_of
 from s2deploy.precision.wide import stays_wide
 from s2deploy.rewrite.plugin_functions import operator_node
-from s2deploy.specs import Dim, Precision, Target, TensorSpec
+from s2deploy.specs import Precision, Target
 
 SHIFTS = (Shift(0, 2, -1, 0), Shift(2, 3, 2, -1), Shift(4, 6, 0, 3))
 NARROW = {Precision.FP16: ir.DataType.FLOAT16, Precision.BF16: ir.DataType.BFLOAT16}
@@ -348,21 +348,3 @@ def test_where_a_library_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(kernels.ENVIRONMENT, str(named))
     assert places(model) == [named]
     assert find_library(model, ten) == (KernelLibrary(named, 1, 10), [])
-
-
-@needs_compiler
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
-@pytest.mark.parametrize("batch", [2, "batch"])
-def test_a_dry_run_knows_the_sizes_behind_operators(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int | str, precision: Precision
-) -> None:
-    monkeypatch.setattr(targets, "_version", lambda target: None)
-    model = saved(tmp_path / "model.onnx", batch)
-    ranges = () if batch == 2 else ((TensorSpec("x", (Dim("n", 1, 2, 3), *map(Dim.fixed, (4, 5, 8)))),),)
-    asked = options(precision, target=Target.TENSORRT, kernels=library(tmp_path / "lib", tensorrt=11), profiles=ranges)
-    found = dry_run(model, asked)
-    assert found.operators_changed.keys() >= {"Slice", "Pad", "Concat"}
-    assert "s2deploy::ShiftSum" not in found.operators_changed
-    (peak,) = found.activations
-    # two maps of 2 x 4 x 5 x 12, the second the first shifted
-    assert (peak.unknown, peak.peak_bytes) == (0, 2 * 2 * 4 * 5 * 12 * (4 if precision is Precision.FP32 else 2))

@@ -27,7 +27,6 @@ from s2deploy.pipeline import kernel_builds
 from s2deploy.pipeline.bench_process import First
 from s2deploy.pipeline.bench_runners import Way
 from s2deploy.pipeline.kernel_builds import Timing, judged
-from s2deploy.pipeline.kernels import Asked
 from s2deploy.runtime import TensorInfo
 from s2deploy.runtime.admission import check_plugins
 from s2deploy.specs import Precision
@@ -321,16 +320,6 @@ def test_a_dry_run_says_what_would_be_decided(machine: Machine, model: Path, lib
     assert "functions written out: none of" in result.stdout
 
 
-def test_a_dry_run_without_tensorrt_is_for_the_version_of_the_library(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(targets, "_version", lambda target: None)
-    for major, family in ((8, "TensorRT 8.6"), (10, "TensorRT 10.16"), (11, "TensorRT 11.1")):
-        lib = library(tmp_path / str(major), tensorrt=major)
-        for target in (None, "tensorrt"):
-            assert s2deploy.dry_run(model, target=target, plugins=[lib]).family == family
-
-
 @pytest.mark.parametrize(
     ("difference", "ratio", "used"),
     [
@@ -355,10 +344,3 @@ def test_outputs_are_held_against_each_other() -> None:
     assert off([1.0, np.inf], [1.0, np.inf]) == 0
     assert off([1.0, np.inf], [1.0, 3.0]) == float("inf")
     assert off([1.0], [1.0, 3.0]) == float("inf")
-
-
-def test_words_and_libraries_are_told_apart(lib: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.so"
-    other.write_bytes(b"other")
-    asked = Asked.of([other, "auto", str(lib), "always"])
-    assert asked == Asked((other,), lib, auto=True, always=True)

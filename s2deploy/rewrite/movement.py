@@ -134,9 +134,7 @@ class _Composition:
         dimensions: Mapping[Coord, tuple[ir.Value, int]],
         allow: Callable[[str], bool],
     ) -> None:
-        self._graph = graph
-        self._allow = allow
-        self._sizes = sizes
+        self._graph, self._sizes, self._allow = graph, sizes, allow
         self._facts, self._cases = facts, cases
         self._lowering = Lowering(graph, facts.bounds, dimensions, facts.opset)
         self._lowered: set[Expression] = set()
