@@ -100,6 +100,18 @@ def numbers(x):
     return x, counts.masked_fill(x > 1, -7), x.masked_fill(x < 0, torch.tensor(2)), counts.masked_fill(x > 0, True)
 
 
+def filled_in_double_precision(x):
+    x = x.double()
+    least = torch.finfo(x.dtype).min
+    return x.masked_fill(x < 0, 0.1), x.masked_fill(x < 0, least).softmax(-1)
+
+
+def test_numbers_are_exact_in_the_type_of_the_tensor() -> None:
+    module = All(filled_in_double_precision)
+    model, specs = translate(module, ("x:2,8,9",))
+    compare(module, model, specs, tolerance=1e-14)
+
+
 def test_numbers_are_filled_in_the_type_of_the_tensor() -> None:
     module = All(numbers)
     model, specs = translate(module, ("x:2,8,9",))

@@ -114,6 +114,11 @@ def steps(x):
     return x
 
 
+def along_negative_axes(x):
+    inner = torch.slice_scatter(x, x[..., 1::2] * 2, -1, 1, None, 2), torch.slice_scatter(x, x[:, :4], -2, 0, None, 2)
+    return *inner, torch.select_scatter(x, x[..., 2], -1, 4), torch.slice_scatter(x, x[..., :3] + 1, -1, -4, -1)
+
+
 def indexed(x):
     x[:, [0, 2]] = x[:, [3, 4]]
     x[:, torch.tensor([5, 6])] += 1
@@ -222,7 +227,7 @@ def test_partial_writes_become_slices(texts: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("texts", [STATIC, DYNAMIC])
 def test_other_writes_stay_right(texts: tuple[str, ...]) -> None:
-    module = All(steps, indexed)
+    module = All(steps, along_negative_axes, indexed)
     model, specs = translate(module, texts)
     compare(module, model, specs)
 
@@ -341,3 +346,35 @@ def test_remainders_by_numbers_and_sizes() -> None:
     module = All(remainders)
     model, specs = translate(module, ("x:2,height=4..9..20",))
     compare(module, model, specs, 1e-6)
+
+
+def from_the_end_to_a_number(x):
+    x[:, :, -3:5] = 1
+    return x
+
+
+def from_the_end_to_a_part(x):
+    half = x.shape[2] // 2
+    return torch.slice_scatter(x, x[..., -6 : half + 1] * 2, -1, -6, half + 1)
+
+
+@pytest.mark.parametrize(
+    ("write", "heights"), [(from_the_end_to_a_number, "5..6..7"), (from_the_end_to_a_part, "7..8..9")]
+)
+def test_bounds_of_both_signs_are_compared_at_run_time(write: Callable[..., Any], heights: str) -> None:
+    module = All(write)
+    model, specs = translate(module, (f"x:2,8,height={heights}",))
+    compare(module, model, specs)
+
+
+def numbers_of_double_precision(x):
+    x = x.double() * 1000
+    filled = torch.full_like(x, 0.1), torch.full((x.shape[2], 2), 0.7, dtype=x.dtype), torch.where(x > 0, x, 0.1)
+    typed = torch.full((), 0.1), torch.full((2,), 3), torch.full((x.shape[2],), True), torch.full_like(x, x.shape[2])
+    return x + 0.1, x * 0.1, 0.7 - x, x / 0.3, x.clamp(0.1, 0.7), x % 0.1, x % -0.7, *filled, *typed
+
+
+def test_numbers_are_exact_in_double_precision() -> None:
+    module = All(numbers_of_double_precision)
+    model, specs = translate(module, DYNAMIC)
+    compare(module, model, specs, 1e-11)

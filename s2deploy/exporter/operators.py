@@ -46,6 +46,9 @@ def translation_table() -> Mapping[Callable[..., Any], Callable[..., Any]]:
         aten.remainder.Scalar: remainder,
         aten.sort.stable: sort_stable,
         aten.relu.default: relu,
+        aten.scalar_tensor.default: scalar_tensor,
+        aten.full.default: full,
+        aten.full_like.default: full_like,
         torch.ops.prims.view_of.default: same_elements,
         torch.ops.prims.copy_strided.default: same_elements,
     }
@@ -66,6 +69,7 @@ def slice_scatter(self: Any, src: Any, dim: int = 0, start: Any = None, end: Any
     """Translates ``aten.slice_scatter``; two constant bounds are in order (see `slices`)."""
     op = _opset()
 
+    dim %= len(self.shape)  # the size of a negative one would end at 0, before it starts
     if step != 1:
         return _scatter_with_step(self, src, dim, start, end, step)
     start = 0 if start is None else start
@@ -149,19 +153,13 @@ def where(condition: Any, self: Any, other: Any) -> Any:
 
 def masked_fill(self: Any, mask: Any, value: Any) -> Any:
     """Translates ``aten.masked_fill`` of one number or a tensor of rank 0, which is cast to the tensor's type."""
-    op = _opset()
-    given = op.Constant(value_float=float(value)) if isinstance(value, (bool, int, float)) else value
-    if isinstance(value, int) and not isinstance(value, bool):
-        given = op.Constant(value_int=value)
-    return where(mask, op.Cast(given, to=self.dtype), self)
+    return where(mask, _number(value, self.dtype), self)
 
 
 def remainder(self: Any, other: Any) -> Any:
     """Translates ``aten.remainder`` by a number or a size, which takes the sign of the divisor."""
     op = _opset()
-    if isinstance(other, (bool, int, float)):
-        other = op.Constant(value_int=other) if isinstance(other, int) else op.Constant(value_float=other)
-    other = op.Cast(other, to=self.dtype)
+    other = _number(other, self.dtype)
     if not self.dtype.is_floating_point():
         return op.Mod(self, other)
     return op.Sub(self, op.Mul(op.Floor(op.Div(self, other)), other))
@@ -177,7 +175,37 @@ def sort_stable(self: Any, stable: bool | None = None, dim: int = -1, descending
 def relu(self: Any) -> Any:
     """Translates ``aten.relu``."""
     op = _opset()
-    return op.Max(self, op.Constant(value_int=0)) if self.dtype == _types().INT64 else op.Relu(self)
+    return op.Max(self, _number(0, self.dtype)) if self.dtype == _types().INT64 else op.Relu(self)
+
+
+def scalar_tensor(s: Any, dtype: int = 1, layout: str = "", device: str = "", pin_memory: bool = False) -> Any:
+    """Translates ``aten.scalar_tensor``, as which torch's exporter gives operators of tensors their numbers."""
+    return _number(s, _types()(dtype))
+
+
+def full(
+    size: Any, fill_value: Any, dtype: int | None = None, layout: str = "", device: str = "", pin_memory: bool = False
+) -> Any:
+    """Translates ``aten.full``; without a type the number decides."""
+    kinds = _types()
+    if dtype is None:
+        known = {bool: kinds.BOOL, int: kinds.INT64, float: kinds.FLOAT}.get(type(fill_value))
+        dtype = fill_value.dtype if known is None else known
+    return _opset().Expand(_number(fill_value, kinds(dtype)), size)
+
+
+def full_like(
+    self: Any,
+    fill_value: Any,
+    dtype: int | None = None,
+    layout: str = "",
+    device: str = "",
+    pin_memory: bool = False,
+    memory_format: str = "",
+) -> Any:
+    """Translates ``aten.full_like``."""
+    op = _opset()
+    return op.Expand(_number(fill_value, self.dtype if dtype is None else _types()(dtype)), op.Shape(self))
 
 
 def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step: int) -> Any:
@@ -190,7 +218,7 @@ def _scatter_with_step(self: Any, src: Any, dim: int, start: Any, end: Any, step
     end = END if end is None else end
     selected = op.Slice(positions, _vector(start), _vector(end), [0], [step])
     rank = len(self.shape)
-    aligned = op.Unsqueeze(selected, [axis for axis in range(rank) if axis != dim % rank])
+    aligned = op.Unsqueeze(selected, [axis for axis in range(rank) if axis != dim])
     return op.ScatterElements(self, op.Expand(aligned, op.Shape(src)), src, axis=dim)
 
 
@@ -223,6 +251,18 @@ def _opset() -> Any:
     from onnxscript import opset18
 
     return opset18
+
+
+def _number(value: Any, dtype: Any) -> Any:
+    """Returns a number, or a tensor of rank 0, in a tensor's type, as which a number is exact."""
+    import numpy as np
+    import onnx_ir as ir
+
+    op = _opset()
+    if not isinstance(value, (bool, int, float)):
+        return op.Cast(value, to=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return op.Constant(value=ir.tensor(np.array(value).astype(dtype.numpy()), dtype=dtype))
 
 
 def _vector(value: Any) -> Any:

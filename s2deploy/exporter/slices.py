@@ -16,6 +16,8 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.calls import call
+
 if TYPE_CHECKING:
     import torch
     from torch.fx import Node
@@ -50,7 +52,7 @@ def _rewrite(node: Node, tensors: int) -> None:
     start = _constant(0 if start is None else start, size)
     end = _constant(END if end is None else end, size)
     if tensors == 2 and isinstance(start, int) and isinstance(end, int) and not _in_order(start, end, size):
-        end = _at_run_time(node, tensor, dim, size, end)
+        end = _at_run_time(node, tensor, dim, end)
     node.args = (*node.args[:tensors], dim, start, end, 1)
     node.kwargs = {}
 
@@ -83,15 +85,10 @@ def _in_order(start: int, end: int, size: Any) -> bool:
     return statically_known_true(start <= end + size) if end < 0 else end == END
 
 
-def _at_run_time(node: Node, tensor: Node, dim: int, size: Any, end: int) -> Node:
+def _at_run_time(node: Node, tensor: Node, dim: int, end: int) -> Node:
     """Inserts the computation of a constant end, counted from the start."""
     import torch
 
-    with node.graph.inserting_before(node):
-        length = node.graph.call_function(torch.ops.aten.sym_size.int, (tensor, dim))
-        length.meta["val"] = size
-        if end >= 0:
-            return length
-        position = node.graph.call_function(operator.add, (length, end))
-        position.meta["val"] = size + end
-    return position
+    # A size of a negative dimension has no translation: it ends at 0, before it starts.
+    length = call(node, torch.ops.aten.sym_size.int, tensor, dim % tensor.meta["val"].dim())
+    return call(node, torch.sym_min, length, end) if end >= 0 else call(node, operator.add, length, end)
