@@ -105,7 +105,7 @@ def test_the_region_algebra_is_pure() -> None:
 def test_heavy_packages_are_imported_in_few_places(package: str) -> None:
     users = {top(path) for path in modules() if any(name.split(".")[0] == package for name in imports(path))}
     owners = {
-        "torch": {"__init__", "model", "overlap", "exporter", "runtime", "pipeline"},
+        "torch": {"__init__", "model", "overlap", "exporter", "runtime", "pipeline", "variables"},
         "onnxruntime": {"runtime", "precision", "engine", "rewrite"},
         "tensorrt": {"engine"},
         "tensorrt_rtx": {"engine"},
