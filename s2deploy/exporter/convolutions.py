@@ -16,7 +16,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from s2deploy.exporter.calls import call
+from s2deploy.exporter.calls import call, call_for
 from s2deploy.exporter.slices import END
 
 if TYPE_CHECKING:
@@ -65,11 +65,9 @@ def _multiplied(
     if any(borders):
         before = x.meta["val"]
         padded = [size + 2 * border for size, border in zip(before.shape[2:], borders, strict=True)]
-        x = node.graph.call_function(
-            aten.constant_pad_nd.default, (x, [b for b in reversed(borders) for _ in range(2)])
-        )
-        # Run on symbolic sizes, the operator would fix them.
-        x.meta = {**node.meta, "val": before.new_empty([*before.shape[:2], *padded])}
+        result = before.new_empty([*before.shape[:2], *padded])
+        border = [b for b in reversed(borders) for _ in range(2)]
+        x = call_for(node, result, aten.constant_pad_nd.default, x, border)
     windows = []
     for taps in itertools.product(*map(range, kernel)):
         window = x

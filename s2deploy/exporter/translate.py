@@ -16,6 +16,7 @@ from s2deploy.errors import ExportError
 from s2deploy.exporter.arithmetic import make_divisions_exact
 from s2deploy.exporter.booleans import count_booleans
 from s2deploy.exporter.clamps import make_bounds_floats
+from s2deploy.exporter.complex_operators import compute_by_parts
 from s2deploy.exporter.convolutions import multiply_in_dynamic_groups
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.masks import choose_by_masks
@@ -119,6 +120,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             check_dynamic_sizes(program, result)
             _keep_tensors(result)
             self.changes = return_state(result)
+            compute_by_parts(result.graph_module)
             make_divisions_exact(result.graph_module)
             unroll(result.graph_module)
             multiply_in_dynamic_groups(result.graph_module)

@@ -14,6 +14,7 @@ from s2deploy.rewrite.context import Context, Pass
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.edge_pads import pad_shifts
 from s2deploy.rewrite.folding import fold_constants
+from s2deploy.rewrite.fourier import multiply_transforms
 from s2deploy.rewrite.fused_gelu import fuse_gelu
 from s2deploy.rewrite.fused_normalization import fuse_normalization
 from s2deploy.rewrite.gathered_rows import gather_rows
@@ -141,10 +142,26 @@ def layout(model: ir.Model, context: Context) -> None:
         if not found.layouts:
             report.refusals += found.refusals
             return
-        clean_up(model, replace(context, pass_name=clean_up.__name__))
-        refusals = list(report.refusals)
-        compose(model, replace(context, pass_name=compose.__name__))
-        report.refusals[:] = refusals
+        _compose_on(model, context)
+
+
+def _compose_on(model: ir.Model, context: Context) -> None:
+    """Composes what a pass has brought together; what was refused before is what is reported."""
+    clean_up(model, replace(context, pass_name=clean_up.__name__))
+    refusals = list(context.report.refusals)
+    compose(model, replace(context, pass_name=compose.__name__))
+    context.report.refusals[:] = refusals
+
+
+def transform(model: ir.Model, context: Context) -> None:
+    """Makes Fourier transforms of known lengths products with matrices; see `fourier.py`.
+
+    What moves their real and imaginary parts together and apart composes further.
+    """
+    before = len(context.report.rewrites)
+    _keep(model, context, multiply_transforms(model.graph, context.ranges, context.allow))
+    if len(context.report.rewrites) > before:
+        _compose_on(model, context)
 
 
 def pool(model: ir.Model, context: Context) -> None:
@@ -201,12 +218,12 @@ def clean_up(model: ir.Model, context: Context) -> None:
 
 
 _UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
-_SIMPLIFY: tuple[Pass, ...] = (fuse, unstack, merge, fold, clean_up)
+_SIMPLIFY: tuple[Pass, ...] = (transform, fuse, unstack, merge, fold, clean_up)
 _ARRANGE: tuple[Pass, ...] = (layout, pad, clean_up, pool, order, split, gather, clean_up)
 
 DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""
 PLUGIN_PASSES = (*_UNDERSTAND, fuse_weighted, clean_up, *_SIMPLIFY, fuse_shifted, clean_up, *_ARRANGE)
 """The same where plugins may compute parts: sums before they are taken apart, shifts before movement takes a form."""
-REORDERING = frozenset(one.__name__ for one in (fuse_weighted, fuse, unstack, layout, pool, order, split))
+REORDERING = frozenset(one.__name__ for one in (transform, fuse_weighted, fuse, unstack, layout, pool, order, split))
 """Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""
