@@ -81,3 +81,17 @@ def test_casts_to_no_type_at_all_are_errors_of_the_file(tmp_path: Path) -> None:
         s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx")
     assert caught.value.hint
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_transforms_that_onnxruntime_computes_coarsely_still_become_products(tmp_path: Path) -> None:
+    body = (
+        "a = DFT<onesided = 1>(x, , across) b = DFT(a, , down) c = Mul(b, half) "
+        "d = DFT<inverse = 1>(c, , down) y = DFT<inverse = 1, onesided = 1>(d, width, across)"
+    )
+    numbers = {"across": np.array(2), "down": np.array(1), "width": np.array(225), "half": np.array(0.5, np.float32)}
+    model = make("(float[b,90,225,1] x) => (float[b,90,225,1] y)", body, numbers, opset=20)
+    onnx.save(model, tmp_path / "source.onnx")
+    result = s2deploy.export(tmp_path / "source.onnx", tmp_path / "out.onnx", inputs=["x:b=1..2,90,225,1"])
+    assert result.passed
+    assert result.rewrites.withdrawn == ()
+    assert "DFT" not in {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}

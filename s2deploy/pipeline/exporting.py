@@ -15,7 +15,7 @@ from s2deploy.model import Loaded, Provenance
 from s2deploy.pipeline.arguments import AnyPath, load, read_paths, specs_of, tolerance_of, weight_bytes
 from s2deploy.pipeline.onnx_source import opset_of, prepare_onnx
 from s2deploy.pipeline.proof import Proof
-from s2deploy.pipeline.resolution import resolution_of, usual_tolerance
+from s2deploy.pipeline.resolution import resolution_of, resolution_of_transforms, usual_tolerance
 from s2deploy.pipeline.source import Prepared
 from s2deploy.pipeline.withdrawing import Attempt
 from s2deploy.pipeline.writing import rewrite_and_write
@@ -92,6 +92,8 @@ def export(
         prepared = _prepare(loaded, given, value_ranges, feed, opset, worker, reporter)
         _check_weights(prepared, output)
         resolution = resolution_of(prepared.model)
+        if isinstance(prepared.reference, Path):
+            resolution = max(resolution, resolution_of_transforms(prepared.model))
         tolerance = tolerance_of(atol, rtol, usual_tolerance(resolution))
         if feed is not None:
             check_feed(feed, prepared.specs)
