@@ -97,3 +97,23 @@ def test_thousands_of_cells_take_no_time() -> None:
     assert time.perf_counter() - start < 20
     assert report.scatters_after == 0
     assert len(result.graph.node) <= 6
+
+
+@pytest.mark.parametrize("batch", ["b", 3])
+def test_diagonals_are_gathered_too(batch: int | str) -> None:
+    body = "c = Concat<axis = -1>(i, i) y = ScatterND(x, c, u)"
+    model = make(
+        f"(float[5,6,{batch}] x, float[5,{batch}] u) => (float[5,6,{batch}] y)", body, {"i": np.arange(5)[:, None]}
+    )
+    result, report = check(model, {"b": 1}, {"b": 4})
+    assert report.scatters_after == 0
+    assert op_types(result) == {"Reshape": 2, "Concat": 1, "Gather": 1}
+
+
+def test_diagonals_of_unknown_size_stay() -> None:
+    model = make(
+        "(float[n,n] x, int64[5,1] i, float[5] u) => (float[n,n] y)",
+        "c = Concat<axis = -1>(i, i) y = ScatterND(x, c, u)",
+    )
+    _, report = rewritten(model)
+    assert report.scatters_after == 1

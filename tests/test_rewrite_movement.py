@@ -155,7 +155,7 @@ STAYING = {
     "it reduces with max": ("(float[4,3] x, float[1,3] u)", '<reduction="max">', np.array([[1]])),
     "it reduces with min": ("(float[4,3] x, float[1,3] u)", '<reduction="min">', np.array([[1]])),
     "the indices name positions twice": ("(float[4,3] x, float[2,3] u)", "", np.array([[1], [1]])),
-    "twice or along a diagonal": ("(float[4,3] x, float[3] u)", "", np.array([[0, 0], [1, 1], [2, 2]])),
+    "twice or along a diagonal": ("(float[4,3] x, float[3] u)", "", np.array([[0, 0], [1, 1], [0, 0]])),
 }
 
 

@@ -18,6 +18,7 @@ from s2deploy.exporter.booleans import count_booleans
 from s2deploy.exporter.clamps import make_bounds_floats
 from s2deploy.exporter.complex_operators import compute_by_parts
 from s2deploy.exporter.convolutions import multiply_in_dynamic_groups
+from s2deploy.exporter.diagonal_writes import choose_along_diagonals, write_diagonals_under_masks
 from s2deploy.exporter.failures import translation_error
 from s2deploy.exporter.masks import choose_by_masks
 from s2deploy.exporter.naming import derived_output_names, name_dimensions, name_inputs, name_outputs, separate_outputs
@@ -110,7 +111,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
     class Prepared(torch.export.ExportedProgram):
         def __init__(self) -> None:
             self.__dict__.update(program.__dict__)
-            self._graph_module = select_what_unbind_returns(program.graph_module)
+            self._graph_module = write_diagonals_under_masks(select_what_unbind_returns(program.graph_module))
             self.decomposed: torch.fx.Graph | None = None
             self.changes: tuple[Change, ...] = ()
 
@@ -127,6 +128,7 @@ def _prepared(program: torch.export.ExportedProgram) -> Any:
             split_by_slices(result.graph_module)
             make_bounds_floats(result.graph_module)
             count_booleans(result.graph_module)
+            choose_along_diagonals(result.graph_module)
             choose_by_masks(result.graph_module)
             gather_by_one_index(result.graph_module)
             make_bounds_constant(result.graph_module)

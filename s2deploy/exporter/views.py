@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter.baked import viewed_tensor, written_tensor
+from s2deploy.exporter.diagonal_writes import is_write_into_diagonal
 from s2deploy.exporter.naming import input_shapes
 from s2deploy.exporter.provenance import beginning
 
@@ -61,7 +62,7 @@ def check_writes_into_views(program: torch.export.ExportedProgram) -> None:
 
     aten = torch.ops.aten
     for node in program.graph.nodes:
-        view = written_tensor(node)
+        view = None if is_write_into_diagonal(node) else written_tensor(node)
         while view is not None and view.op == "call_function":
             if view.target in (aten.unfold.default, aten.diagonal.default):
                 name = view.target.__name__.partition(".")[0]

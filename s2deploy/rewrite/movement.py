@@ -223,11 +223,10 @@ class _Composition:
         return True
 
     def _gather_cells(self) -> None:
-        """Replaces assignments to constant cells that follow no pattern."""
+        """Replaces assignments to known cells that slices cannot do: without a pattern, or along a diagonal."""
         for node in self._graph:
             index = node.inputs[1] if node.op_type in SCATTERS and len(node.inputs) > 1 else None
-            # Indices known by formula were refused for what they say, a diagonal or a step.
-            if index is not None and node not in self._facts.moved and not self._facts.is_arithmetic(index):
+            if index is not None and node not in self._facts.moved:
                 with suppress(NotMovementError, UndecidedError):
                     found = gathered(self._facts, node)
                     self._lowering.forget()

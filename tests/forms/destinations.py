@@ -170,3 +170,44 @@ def reads_what_it_writes(x):
     y = x.clone()
     y[:, 2:4] = torch.flip(y[:, 0:2], [1])
     return y
+
+
+# With a batch of unknown size, the TorchScript exporter writes it into the indices.
+BATCHED = {"torchscript dynamic": "along a diagonal"}
+
+
+@form("x:n=1..2..4,6,6", empty=True, refused=BATCHED)
+def diagonal_index(x):
+    """y[:, torch.arange(6), torch.arange(6)] = 0"""
+    y = x.clone()
+    i = torch.arange(6)
+    y[:, i, i] = 0.0
+    return y
+
+
+@form("x:n=1..2..4,6,6", "d:n,5", empty=True, refused=BATCHED)
+def beside_the_diagonal(x, d):
+    """y[:, i[:-1], i[1:]] = d; y[:, i[1:], i[:-1]] = -d (bands of a matrix)"""
+    y = x.clone()
+    i = torch.arange(6)
+    y[:, i[:-1], i[1:]] = d
+    y[:, i[1:], i[:-1]] = -d
+    return y
+
+
+@form("x:n=1..2..4,10", empty=True, refused=BATCHED)
+def triangular_from_vector(x):
+    """y[:, rows, columns] = x, with rows, columns = torch.tril_indices(4, 4)"""
+    y = torch.zeros(x.shape[0], 4, 4)
+    rows, columns = torch.tril_indices(4, 4)
+    y[:, rows, columns] = x
+    y[:, columns, rows] = x
+    return y
+
+
+@form("x:n=1..2..4,5,5", empty=True)
+def main_diagonal_view(x):
+    """y.diagonal(dim1=1, dim2=2).add_(x[:, 0]).exp_()"""
+    y = x.clone()
+    y.diagonal(dim1=1, dim2=2).add_(x[:, 0]).exp_()
+    return y
