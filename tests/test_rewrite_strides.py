@@ -106,12 +106,22 @@ def test_a_step_need_not_divide_the_axis(size: int) -> None:
     assert report.nodes_after <= 12
 
 
+def test_many_phases_are_one_gather() -> None:
+    result, report = check(written_with_a_large_step(4000))
+    assert report.scatters_after == 0
+    assert op_types(result)["Gather"] >= 1
+
+
 def test_too_many_phases_are_refused() -> None:
-    p = Program((1, 4000))
-    where = (slice(None), slice(0, None, 100))
-    _, report = check(p.model(p.write("x", p.shape, where, p.add("Neg", p.read("x", *where))), p.shape))
+    _, report = check(written_with_a_large_step(70_000))
     assert report.scatters_after == 1
     assert [refusal.reason for refusal in report.refusals] == ["a step of 100"]
+
+
+def written_with_a_large_step(size: int) -> onnx.ModelProto:
+    p = Program((1, size))
+    where = (slice(None), slice(0, None, 100))
+    return p.model(p.write("x", p.shape, where, p.add("Neg", p.read("x", *where))), p.shape)
 
 
 @st.composite
