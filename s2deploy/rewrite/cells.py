@@ -1,8 +1,9 @@
 """Assignments to cells in no order or along diagonals, as one Gather.
 
-Before: ``ScatterND(x, cells, v)`` with known cells that slices cannot name, such as a bird's eye view filled at the cells
-that rays of a camera meet, or a band or a triangle of a matrix. After: ``Gather(Concat(x, v), order)`` over the cells in a row, with a constant
-that tells for each cell which row of both it is; an x that is one number everywhere is one row.
+Before: ``ScatterND(x, cells, v)`` with known cells that slices cannot name, such as a bird's eye view filled at the
+cells that rays of a camera meet, or a band or a triangle of a matrix. After: ``Gather(Concat(x, v), order)`` over the
+cells in a row, with a constant that tells for each cell which row of both it is; an x that is one number everywhere is
+one row.
 Requires: known sizes along the axes that the cells name, at most 65536 cells of them, and each assigned at most once.
 Refuses (leaves the scatter) otherwise; `movement.py` takes it where slices cost more or there are none.
 Preserves the value bit by bit. Source: the ONNX specifications of ScatterND and Gather.
