@@ -72,7 +72,7 @@ def numbers_and_real_tensors(x):
     z = torch.fft.fft(x, dim=1)
     row = x.mean((0, 3), keepdim=True) + 5
     sums = z + 1j, 1 - z, z - row, row - z, torch.add(z, row, alpha=3), torch.sub(row, z, alpha=2), -z, z.sum((1, 2))
-    products = z * row, row * 1j, z * (2 - 1j), z.mean(1, keepdim=True) + x
+    products = z * row, row * 1j, z * (2 - 1j), z.mean(1, keepdim=True) + x, z * 0, torch.complex(x, z.conj().imag)
     quotients = z / row, row / (z + 9), 1 / (z + 9), z / 2j
     return [torch.view_as_real(value) for value in (*sums, *products, *quotients)]
 

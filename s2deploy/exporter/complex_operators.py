@@ -44,6 +44,8 @@ def compute_by_parts(graph_module: torch.fx.GraphModule) -> None:
     known: dict[Node, Parts] = {}
     rules = _rules()
     for node in list(graph.nodes):
+        if node.target is aten._neg_view.default:  # the imaginary part of a conjugate, as torch puts it off
+            node.target = aten.neg.default
         rule = rules.get(node.target) if node.op == "call_function" else None
         if rule is None or not any(map(is_complex, (node, *node.all_input_nodes))):
             continue

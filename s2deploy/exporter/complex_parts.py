@@ -54,6 +54,9 @@ class Parted:
         aten, result = torch.ops.aten, self.node.meta["val"]
         if not isinstance(result, torch.Tensor):
             return parts
+        if all(map(is_number, parts)):  # a product with zero
+            first = next(each for each in self.arguments if not is_number(each))
+            parts = Parts(self.call(aten.full_like.default, self.parts(first).real, parts.real), parts.imaginary)
         shaped = []
         for part, other in (parts, parts[::-1]):
             if is_number(part):
