@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 from rewriting import check, op_types, rewritten
 from small_models import make
+
+from s2deploy.rewrite import rewrite
 
 AROUND = "t = Transpose<perm = [2, 0, 1]>(f) s = ScatterND({data}, cells, t) y = Transpose<perm = [2, 3, 0, 1]>(s)"
 
@@ -117,3 +121,10 @@ def test_diagonals_of_unknown_size_stay() -> None:
     )
     _, report = rewritten(model)
     assert report.scatters_after == 1
+
+
+def test_indices_that_are_no_integers_stay() -> None:
+    model = make("(float[5,6] x, int64[5,2] i, float[5] u) => (float[5,6] y)", "y = ScatterND(x, i, u)")
+    del model.graph.input[1]
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((5, 2), np.float32), "i"))
+    assert rewrite(ir.from_proto(model)).scatters_after == 1

@@ -227,3 +227,11 @@ def test_in_a_rewrite_onnxruntime_gets_gathers_and_everything_else_slices() -> N
     assert found[Runtime.ONNXRUNTIME_CPU]["Gather"] == 1
     assert found[Runtime.PORTABLE] == found[Runtime.TENSORRT]
     assert found[Runtime.PORTABLE]["Slice"] == 2
+
+
+def test_bounds_of_several_lengths_are_left_to_a_runtime() -> None:
+    pieces = Pieces()
+    broken = pieces.cut(0, 2)
+    pieces.constants[1].CopyFrom(numpy_helper.from_array(np.array([[2, 3]]), pieces.constants[1].name))
+    model = ir.from_proto(pieces.model(pieces.join(pieces.cut(2, 4), broken), [1, 6]))
+    assert gather_rows(model.graph, {}, {}, (FREE,)) == []

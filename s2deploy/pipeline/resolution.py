@@ -51,5 +51,6 @@ def _types(model: ir.Model) -> Iterator[int | None]:
     for body in bodies:
         for node in body.all_nodes():
             yield from (value.dtype for value in node.outputs)
-            if node.op_type == "Cast" and "to" in node.attributes and not node.attributes["to"].is_ref():
-                yield node.attributes["to"].as_int()
+            to = node.attributes.get("to") if node.op_type == "Cast" else None
+            if to is not None and not to.is_ref() and to.type == ir.AttributeType.INT:
+                yield to.as_int()

@@ -39,6 +39,8 @@ def gathered(facts: Interpretation, node: ir.Node) -> Expression:
     assert data is not None
     assert updates is not None
     shape, cells = facts.shape(data), _cells(facts, node)
+    if cells.dtype.kind not in "iu":
+        raise NotMovementError("the indices are no integers")
     named = cells.shape[-1]
     grid = [size for size in shape[:named] if isinstance(size, int)]
     rest, total, count = shape[named:], math.prod(grid), math.prod(cells.shape[:-1])

@@ -229,7 +229,10 @@ def slices_of(node: ir.Node, rank: int) -> dict[int, tuple[int, int, int]] | Non
     constants = [value.const_value if value is not None and is_constant(value) else None for value in node.inputs[1:]]
     if len(constants) < 2 or any(constant is None for constant in constants):
         return None
-    numbers = [np.asarray(constant.numpy()).tolist() for constant in constants if constant is not None]
+    arrays = [np.asarray(constant.numpy()) for constant in constants if constant is not None]
+    if any(array.ndim != 1 or array.shape != arrays[0].shape or array.dtype.kind != "i" for array in arrays):
+        return None  # runtimes refuse such a file
+    numbers = [array.tolist() for array in arrays]
     axes = numbers[2] if len(numbers) > 2 else range(len(numbers[0]))
     steps = numbers[3] if len(numbers) > 3 else [1] * len(numbers[0])
     return {axis % rank: (start, end, step) for axis, start, end, step in zip(axes, *numbers[:2], steps, strict=True)}
