@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def every_guard_line() -> Iterator[None]:
 
     def summary(self: Any, *args: Any, **kwargs: Any) -> Any:
         location, more = kept(self, *args, **kwargs)
-        frame = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None and is_library(frame.f_code.co_filename):
-            frame = frame.f_back  # type: ignore[assignment]  # None is where the stack ends
+            frame = frame.f_back
         if frame is None:
             return location, more
         line = traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

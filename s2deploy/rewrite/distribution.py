@@ -19,13 +19,13 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Shape
-from s2deploy.rewrite.coordinates import divide
+from s2deploy.rewrite.coordinates import Coord, divide
 from s2deploy.rewrite.elementwise import ELEMENTWISE, VIEWS
 from s2deploy.rewrite.expressions import elements
 from s2deploy.rewrite.rules_movement import int_attribute, ints_attribute
 from s2deploy.rewrite.shapes import Shapes
 from s2deploy.rewrite.terms import Leaf, Number, Term, View, applied, joined, part, permuted, viewed
-from s2deploy.rewrite.views import own_axis
+from s2deploy.rewrite.views import own_axis, size_of
 
 _DEEPEST = 64
 _SMALL_SHARE = 4
@@ -196,10 +196,16 @@ def term_of(shapes: Shapes, value: ir.Value) -> Term | None:
         if node is None or node.domain != "" or node.op_type not in VIEWS or node.graph is not shapes.graph:
             break
         data = node.inputs[0]
-        if data is None or shapes.known_shape(data) is None or data.dtype is None:
+        before = None if data is None else shapes.known_shape(data)
+        if data is None or before is None or data.dtype is None or not _may_equal(size_of(before), size_of(shape)):
             break
         source = data
     return viewed(Leaf(source, shapes.shape(source), value.dtype), shape)
+
+
+def _may_equal(first: Coord, second: Coord) -> bool:
+    """Whether two numbers of elements are not known to differ: a view that says so is for a runtime to refuse."""
+    return not (isinstance(first, int) and isinstance(second, int)) or first == second
 
 
 def _named_alike(term: Term, shape: Shape) -> Term:

@@ -6,7 +6,6 @@ terms become one value, and all pieces of a tensor one Split.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -189,9 +188,7 @@ def _constant(term: Term) -> Array | None:
         return None if tensor is None else tensor.numpy()
     if isinstance(term, View) and all(isinstance(size, int) for size in term.shape):
         array = _constant(term.of)
-        sizes = [size for size in term.shape if isinstance(size, int)]
-    # A weight that is stated with another shape than it has is for a runtime to refuse.
-    return None if array is None or array.size != math.prod(sizes) else array.reshape(sizes)
+        return None if array is None else array.reshape([size for size in term.shape if isinstance(size, int)])
     if isinstance(term, Part) and all(isinstance(size, int) for size in term.sizes):
         array, ends = _constant(term.of), np.cumsum([0, *(size for size in term.sizes if isinstance(size, int))])
         return None if array is None else array.take(range(ends[term.index], ends[term.index + 1]), term.axis)

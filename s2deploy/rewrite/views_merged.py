@@ -69,7 +69,7 @@ def _merged(node: ir.Node, facts: Interpretation) -> Term | None:
     if node.op_type in VIEWS:
         term = term_of(facts, value)
         if term is None or isinstance(term, Leaf):
-            return term
+            return None if term is None or term.value is value else term
         alone = all(len(one.outputs[0].uses()) == 1 for one in _views_before(node))
         return term if alone and isinstance(term, View) and _is_plain(facts.bounds, term) else None
     axes, data = reduced_by(node, facts), node.inputs[0]
