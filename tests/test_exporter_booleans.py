@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_exporter_translate import All, compare, operators, translate
+from translating import All, compare, operators, translate
 
 
 def sums(x):

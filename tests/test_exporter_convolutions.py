@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_exporter_translate import All, compare, operators, translate
 from torch.nn import functional
+from translating import All, compare, operators, translate
 
 from s2deploy.errors import ExportError
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_exporter_translate import All, compare, translate
+from translating import All, compare, translate
 
 from s2deploy.exporter.linspaces import linspaces_stay_symbolic
 

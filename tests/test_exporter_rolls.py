@@ -1,6 +1,6 @@
 """Rolls of dynamic axes: which need no arithmetic at run time."""
 
-from test_exporter_translate import All, compare, operators, translate
+from translating import All, compare, operators, translate
 
 TEXTS = ("x:2,h=2..5..9,w=2..7..9",)
 

@@ -1,40 +1,22 @@
 """ONNX models of small modules against clone semantics, at the corners of their ranges and an odd size."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
+from translating import All, compare, operators, translate
 
 from s2deploy.errors import ExportError
-from s2deploy.exporter import capture, to_onnx
+from s2deploy.exporter import capture
 from s2deploy.exporter.naming import derived_output_names
 from s2deploy.exporter.provenance import SOURCE
-from s2deploy.feeds import interesting_sizes, random_feed
-from s2deploy.overlap import reference
-from s2deploy.specs import TensorSpec, parse_inputs
+from s2deploy.specs import parse_inputs
 
 DYNAMIC = ("x:batch=2..3..5,8,height=6..9..20",)
 STATIC = ("x:2,8,9",)
-
-
-class All(nn.Module):
-    """Returns what each of several functions makes of a copy of the input, under the function's name."""
-
-    def __init__(self, *functions: Callable[[torch.Tensor], Any]) -> None:
-        super().__init__()
-        self.functions = functions
-
-    def forward(self, x: torch.Tensor) -> dict[str, Any]:
-        return {function.__name__: function(x * 1) for function in self.functions}
 
 
 class Shifted(torch.autograd.Function):
@@ -191,30 +173,6 @@ SLICED = (
 )  # fmt: skip
 
 
-def translate(module: nn.Module, texts: Sequence[str], **options: Any) -> tuple[ir.Model, tuple[TensorSpec, ...]]:
-    specs = parse_inputs(texts)
-    return to_onnx(capture(module.eval(), specs).program, specs, **options), specs
-
-
-def compare(module: nn.Module, model: ir.Model, specs: Sequence[TensorSpec], tolerance: float = 0.0) -> None:
-    """Asserts that onnxruntime and clone semantics agree in shape, dtype and value at every interesting size."""
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [value.name for value in model.graph.outputs]
-    for sizes in interesting_sizes(specs).values():
-        feed = random_feed(specs, sizes)
-        expected = pytree.tree_leaves(reference(module, [torch.from_numpy(array.copy()) for array in feed.values()]))
-        tensors = [leaf.detach().numpy() for leaf in expected if isinstance(leaf, torch.Tensor)]
-        for name, actual, wanted in zip(names, session.run(None, feed), tensors, strict=True):
-            assert actual.dtype == wanted.dtype, (name, sizes)
-            np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance, err_msg=f"{name} at {sizes}")
-
-
-def operators(model: ir.Model) -> Counter[str]:
-    return Counter(node.op_type for node in model.graph)
-
-
 @pytest.mark.parametrize("texts", [STATIC, DYNAMIC])
 def test_partial_writes_become_slices(texts: tuple[str, ...]) -> None:
     module = All(*SLICED)
@@ -337,17 +295,6 @@ def test_an_operator_without_translation_is_named_with_its_line() -> None:
     )
 
 
-def remainders(x):
-    counts = (x * 9).to(torch.int64)
-    return counts % x.shape[1], counts % -3, x % 0.25, (x * 9) % 4
-
-
-def test_remainders_by_numbers_and_sizes() -> None:
-    module = All(remainders)
-    model, specs = translate(module, ("x:2,height=4..9..20",))
-    compare(module, model, specs, 1e-6)
-
-
 def from_the_end_to_a_number(x):
     x[:, :, -3:5] = 1
     return x
@@ -365,16 +312,3 @@ def test_bounds_of_both_signs_are_compared_at_run_time(write: Callable[..., Any]
     module = All(write)
     model, specs = translate(module, (f"x:2,8,height={heights}",))
     compare(module, model, specs)
-
-
-def numbers_of_double_precision(x):
-    x = x.double() * 1000
-    filled = torch.full_like(x, 0.1), torch.full((x.shape[2], 2), 0.7, dtype=x.dtype), torch.where(x > 0, x, 0.1)
-    typed = torch.full((), 0.1), torch.full((2,), 3), torch.full((x.shape[2],), True), torch.full_like(x, x.shape[2])
-    return x + 0.1, x * 0.1, 0.7 - x, x / 0.3, x.clamp(0.1, 0.7), x % 0.1, x % -0.7, *filled, *typed
-
-
-def test_numbers_are_exact_in_double_precision() -> None:
-    module = All(numbers_of_double_precision)
-    model, specs = translate(module, DYNAMIC)
-    compare(module, model, specs, 1e-11)

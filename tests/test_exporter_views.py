@@ -5,8 +5,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from test_exporter_translate import All, compare, operators, translate
 from torch import nn
+from translating import All, compare, operators, translate
 
 from s2deploy.errors import ExportError
 from s2deploy.exporter import capture
