@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small block for a few seconds; writes no results")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--only", action="append", metavar="NAME", help="of the workloads; repeatable")
+    parser.add_argument(
+        "--patience", type=float, default=300.0, metavar="SECONDS", help="of each run, for a hypervisor (default 300)"
+    )
     parser.add_argument("--folder", type=Path, default=HERE.parent / "out" / "bench", help="for exports and runs")
     asked = parser.parse_args()
     if len(os.sched_getaffinity(0)) < max(THREADS):
@@ -53,7 +56,14 @@ def main() -> None:
     digest = sha256_of_sources()
     for workload in workloads:
         if asked.only is None or workload.name in asked.only:
-            measure(workload, asked.folder / workload.name, digest, fresh=asked.fresh, quick=asked.quick)
+            measure(
+                workload,
+                asked.folder / workload.name,
+                digest,
+                fresh=asked.fresh,
+                quick=asked.quick,
+                patience=asked.patience,
+            )
     if asked.quick:
         return
     runs = [kept(asked.folder / workload.name, threads, digest) for workload in workloads for threads in THREADS]
@@ -66,7 +76,7 @@ def main() -> None:
     print(f"\n{len(document['runs'])} of {len(runs)} runs are in the table; again without --only for the rest")
 
 
-def measure(workload: Workload, folder: Path, digest: str, *, fresh: bool, quick: bool) -> None:
+def measure(workload: Workload, folder: Path, digest: str, *, fresh: bool, quick: bool, patience: float) -> None:
     """Measures a workload with each number of threads, unless that has been done, and keeps the runs in its folder."""
     due = [threads for threads in THREADS if fresh or quick or kept(folder, threads, digest) is None]
     if not due:
@@ -76,7 +86,10 @@ def measure(workload: Workload, folder: Path, digest: str, *, fresh: bool, quick
     for label, reason in missing.items():
         print(f"missing: {label}: {reason}", flush=True)
     for threads in due:
-        run = run_once(workload, files, threads, quick=quick) | {"digest": digest, "missing": missing}
+        run = run_once(workload, files, threads, quick=quick, patience=patience) | {
+            "digest": digest,
+            "missing": missing,
+        }
         (folder / f"run-{threads}.json").write_text(json.dumps(run), encoding="utf-8")
 
 
@@ -89,7 +102,9 @@ def kept(folder: Path, threads: int, digest: str) -> dict[str, Any] | None:
     return run if run["digest"] == digest else None
 
 
-def run_once(workload: Workload, files: dict[str, Path], threads: int, *, quick: bool) -> dict[str, Any]:
+def run_once(
+    workload: Workload, files: dict[str, Path], threads: int, *, quick: bool, patience: float
+) -> dict[str, Any]:
     """Measures all candidates of a workload in one interleaved run."""
     artifacts: dict[str, str | Path] = {OURS: files[OURS], "torch": workload.source}
     artifacts |= {label: path for label, path in files.items() if label != OURS}
@@ -104,6 +119,7 @@ def run_once(workload: Workload, files: dict[str, Path], threads: int, *, quick:
         compiled=["torch"],
         threads=threads,
         seconds=seconds,
+        patience=0.0 if quick else patience,
         reporter=Reporter(sys.stdout),
     )
     print("\n".join(bench_lines(result)), flush=True)

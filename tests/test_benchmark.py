@@ -67,7 +67,7 @@ def test_short_calls_are_made_several_times_a_turn_and_long_ones_need_no_warming
     assert candidate.log[1:] == [(ms, calls, warm)]
 
 
-@pytest.mark.parametrize(("step", "rounds"), [(0.5, 20), (100.0, 5)])
+@pytest.mark.parametrize(("step", "rounds"), [(0.167, 20), (100.0, 5)])
 def test_seconds_decide_the_number_of_rounds_but_five_are_the_least(step: float, rounds: int) -> None:
     told: list[tuple[int, int]] = []
     samples = interleave(
@@ -105,16 +105,49 @@ def test_a_turn_that_a_hypervisor_disturbs_is_taken_once_more(
     losses: list[int], kept: list[float], repeated: int, disturbed: int
 ) -> None:
     candidate = Disturbed(losses)
-    (found,) = interleave([candidate], rounds=2, seconds=0, stolen=lambda: candidate.lost)
+    (found,) = interleave([candidate], rounds=2, seconds=0, clock=ticking(1.0), stolen=lambda: candidate.lost)
     assert (found.ms, found.repeated, found.disturbed) == (kept, repeated, disturbed)
     assert not losses
 
 
+@pytest.mark.parametrize(
+    ("losses", "patience", "paused", "disturbed"),
+    [
+        ([0, 5, 5, 5, 5, 5, 5, 5, 0], 100.0, [0.25, 0.5, 1.0], 0),
+        ([0, 5, 5, 5, 5, 5, 5, 5], 1.0, [0.25, 0.5], 1),
+        ([0, 5, 5, 5, 5, 0], 100.0, [], 0),
+        ([0, *[5] * 12, 0], 100.0, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0], 0),
+    ],
+)
+def test_patience_waits_for_a_turn_that_nothing_is_taken_from(
+    losses: list[int], patience: float, paused: list[float], disturbed: int
+) -> None:
+    candidate, pauses = Disturbed(losses), []
+    (found,) = interleave(
+        [candidate],
+        rounds=1,
+        seconds=0,
+        patience=patience,
+        clock=ticking(1.0),
+        pause=pauses.append,
+        stolen=lambda: candidate.lost,
+    )
+    assert (pauses, found.disturbed) == (paused, disturbed)
+    assert not losses
+
+
+def test_a_tick_of_a_long_turn_is_no_disturbance() -> None:
+    candidate = Disturbed([0, 1])
+    (found,) = interleave([candidate], rounds=1, seconds=0, clock=ticking(50.0), stolen=lambda: candidate.lost)
+    assert (found.ms, found.repeated, found.disturbed) == ([31.0], 0, 0)
+
+
 def test_what_a_hypervisor_takes_is_read_from_the_system(tmp_path: Path) -> None:
     assert Watch([], tmp_path).stolen() == 0
-    watch = Watch([], machine(tmp_path, busy=1, idle=1, stolen=10, ours=0, throttled=0))
+    second = os.sysconf("SC_CLK_TCK")
+    watch = Watch([], machine(tmp_path, busy=1, idle=1, stolen=10 * second, ours=0, throttled=0))
     assert watch.stolen() == 10
-    machine(tmp_path, busy=1, idle=1, stolen=17, ours=0, throttled=0)
+    machine(tmp_path, busy=1, idle=1, stolen=17 * second, ours=0, throttled=0)
     assert watch.stolen() == 17
 
 

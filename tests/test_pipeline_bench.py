@@ -123,6 +123,7 @@ def test_the_command_prints_a_table_and_its_exit_code_tells_what_came_out(double
         ({"rounds": 0}, "rounds must be at least 1"),
         ({"seconds": 0.0}, "seconds must be above 0"),
         ({"rounds": 1, "seconds": 1.0}, "both given"),
+        ({"patience": -1.0}, "patience must be at least 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"compiled": "double.onnx"}, "compiled is one text, not a list"),
         ({"compiled": ["torch"]}, "compiled names 'torch', which is no PyTorch model"),

@@ -61,10 +61,10 @@ class Watch:
             throttled = after.throttled - self._before.throttled
         return Conditions(_processor(self._root), usable_cores(), self._load, others, stolen, throttled)
 
-    def stolen(self) -> int:
-        """Returns what a hypervisor has given to others since the system started, in clock ticks; 0 if unknown."""
+    def stolen(self) -> float:
+        """Returns how many seconds a hypervisor has given to others since the system started; 0 if unknown."""
         ticks = _machine_ticks(self._root / "proc/stat")
-        return 0 if ticks is None else ticks[_STOLEN]
+        return 0.0 if ticks is None else ticks[_STOLEN] / os.sysconf("SC_CLK_TCK")
 
     def _counters(self) -> _Counters:
         ours = [_own_ticks(self._root / f"proc/{pid}/stat") for pid in self._pids]

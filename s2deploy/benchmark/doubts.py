@@ -51,7 +51,7 @@ def doubts(
     if conditions.stolen is not None and conditions.stolen > _STOLEN and disturbed > _MET * turns:
         found.append(
             f"the hypervisor gave {conditions.stolen:.0%} of the time to other machines, and {disturbed / turns:.0%} "
-            "of the turns met it although they were repeated: use a quieter one"
+            "of the turns met it although they were repeated: use a quieter one, or wait with --patience"
         )
     return (*found, *_machine(conditions, threads))
 

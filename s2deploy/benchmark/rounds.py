@@ -2,7 +2,8 @@
 
 What the machine does meanwhile - another program, a warmer processor - then hits all candidates alike, and the ratio
 of two medians of one run says more than any two numbers of two runs. A turn during which a hypervisor ran another
-machine is taken once more: it tells nothing of the candidate, and hits long calls more than short ones.
+machine is taken once more: it tells nothing of the candidate, and hits long calls more than short ones. With patience,
+the measurement pauses until the hypervisor is done.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ _MOST_CALLS = 25
 _COLD_MS = 100.0
 _TRIED_CALLS = 3
 _MOST_TRIES = 5
+_LOST = 0.02
+_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 8.0
 LEAST_ROUNDS = 5
 
 
@@ -48,7 +52,7 @@ class Samples:
     Attributes:
         turns: A turn for each round.
         repeated: How many turns were taken once more.
-        disturbed: How many of `turns` a hypervisor disturbed although they were.
+        disturbed: How many of `turns` a hypervisor took more than 2% of although they were.
     """
 
     turns: list[Turn] = field(default_factory=list)
@@ -77,9 +81,11 @@ def interleave(
     rounds: int | None,
     seconds: float,
     seed: int = 0,
+    patience: float = 0.0,
     on_round: Callable[[int, int], None] = lambda done, total: None,
     clock: Callable[[], float] = time.perf_counter,
-    stolen: Callable[[], int] = lambda: 0,
+    pause: Callable[[float], None] = time.sleep,
+    stolen: Callable[[], float] = lambda: 0.0,
 ) -> list[Samples]:
     """Measures candidates that are warm already.
 
@@ -91,9 +97,12 @@ def interleave(
         rounds: How many; None means as many as fit into `seconds`, but at least five.
         seconds: How long, unless `rounds` says how many.
         seed: Of the order within the rounds.
+        patience: For how many seconds in all to pause until a hypervisor is done with other machines, where five tries
+            of a turn were disturbed; not part of `seconds`.
         on_round: Told how many of how many rounds are done, the total as far as it can be told.
         clock: Seconds.
-        stolen: How much time a hypervisor has taken so far, in any unit.
+        pause: Waits for some seconds.
+        stolen: How many seconds of processor time a hypervisor has taken so far.
 
     Returns:
         The samples, in the order of the candidates.
@@ -101,34 +110,54 @@ def interleave(
     order = random.Random(seed)
     plans = [_plan(min(candidate.turn(_TRIED_CALLS, 1).ms)) for candidate in candidates]
     samples = [Samples() for _ in candidates]
+    taking = _Taking(patience, clock, pause, stolen)
     started, done = clock(), 0
     while True:
         for index in order.sample(range(len(candidates)), len(candidates)):
-            _take(candidates[index], plans[index], samples[index], stolen)
+            taking.take(candidates[index], plans[index], samples[index])
         done += 1
-        passed = clock() - started
+        passed = clock() - started - taking.waited
         total = rounds or max(LEAST_ROUNDS, done, round(seconds / (passed / done)) if passed else done)
         on_round(done, total)
         if done >= (rounds or LEAST_ROUNDS) and (rounds is not None or passed >= seconds):
             return samples
 
 
-def _take(candidate: Candidate, plan: tuple[int, int], samples: Samples, stolen: Callable[[], int]) -> None:
-    """Adds the first turn that nothing was taken from, or else the one of several that the least was."""
-    best: Turn | None = None
-    least = 0
-    for attempt in range(_MOST_TRIES):
-        before = stolen()
-        turn = candidate.turn(*plan)
-        lost = stolen() - before
-        samples.repeated += attempt > 0
-        if best is None or lost < least:
-            best, least = turn, lost
-        if least <= 0:
-            break
-    assert best is not None
-    samples.turns.append(best)
-    samples.disturbed += least > 0
+class _Taking:
+    """Takes turns, as often as it takes for one that is not disturbed.
+
+    Attributes:
+        waited: For how many seconds it has paused.
+    """
+
+    def __init__(
+        self, patience: float, clock: Callable[[], float], pause: Callable[[float], None], stolen: Callable[[], float]
+    ) -> None:
+        self._patience, self._clock, self._pause, self._stolen = patience, clock, pause, stolen
+        self.waited = 0.0
+
+    def take(self, candidate: Candidate, plan: tuple[int, int], samples: Samples) -> None:
+        """Adds the first turn that at most 2% was taken from, or else the one of several that the least was."""
+        best: Turn | None = None
+        least, tries, pause = 0.0, 0, _PAUSE_SECONDS
+        while best is None or least > _LOST:
+            if tries >= _MOST_TRIES:
+                if self.waited + pause > self._patience:
+                    break
+                self._pause(pause)
+                self.waited += pause
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            started, before = self._clock(), self._stolen()
+            turn = candidate.turn(*plan)
+            lost, passed = self._stolen() - before, self._clock() - started
+            share = lost / passed if lost > 0 and passed > 0 else float(lost > 0)
+            if best is None or share < least:
+                best, least = turn, share
+            tries += 1
+        assert best is not None
+        samples.turns.append(best)
+        samples.repeated += tries - 1
+        samples.disturbed += least > _LOST
 
 
 def _plan(call_ms: float) -> tuple[int, int]:

@@ -15,6 +15,7 @@ _COMPILE_HELP = "Run PyTorch models through torch.compile as well."
 _VALUE_RANGE_HELP = "Range of an input's random values, e.g. tokens=0..31999."
 _DEVICE_HELP = "Where PyTorch and onnxruntime run: cpu, cuda or cuda:1; plans run on the GPU of that number."
 _SECONDS_HELP = "How long to measure. Default: 5 for each candidate."
+_PATIENCE_HELP = "Seconds to wait, in all, until a hypervisor leaves a shared machine alone."
 
 
 @click.command(cls=Command, short_help="Measure how long ARTIFACTs take, side by side.")
@@ -29,6 +30,7 @@ _SECONDS_HELP = "How long to measure. Default: 5 for each candidate."
     click.option("--cuda-graphs", is_flag=True, help="For plans: launch all kernels as one CUDA graph."),
     click.option("--rounds", type=int, help="How often each has its turn. Default: as often as time allows."),
     click.option("--seconds", type=float, help=_SECONDS_HELP),
+    click.option("--patience", type=float, default=0.0, show_default=True, help=_PATIENCE_HELP),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the inputs and of the order."),
 )
 @source_options

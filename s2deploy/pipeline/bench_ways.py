@@ -15,7 +15,9 @@ from s2deploy.pipeline.arguments import AnyPath, require_list
 from s2deploy.pipeline.bench_runners import EAGER, IN_TORCH, Way, runners_for
 
 
-def check_numbers(threads: int, rounds: int | None, seconds: float | None, seed: int, device: str) -> None:
+def check_numbers(
+    threads: int, rounds: int | None, seconds: float | None, patience: float, seed: int, device: str
+) -> None:
     """Checks how much is to be measured, on which values, and where.
 
     Raises:
@@ -26,6 +28,8 @@ def check_numbers(threads: int, rounds: int | None, seconds: float | None, seed:
             raise UsageError(f"{name} must be at least 1, got {value}", hint=f"leave --{name} out for the default")
     if seconds is not None and not 0 < seconds < float("inf"):
         raise UsageError(f"seconds must be above 0, got {seconds}", hint="leave --seconds out for the default")
+    if not 0 <= patience < float("inf"):
+        raise UsageError(f"patience must be at least 0, got {patience}", hint="leave --patience out for the default")
     if rounds is not None and seconds is not None:
         raise UsageError("rounds and seconds are both given", hint="give --rounds or --seconds")
     if seed < 0:

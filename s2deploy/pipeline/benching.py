@@ -50,6 +50,7 @@ def bench(
     cuda_graphs: bool = False,
     rounds: int | None = None,
     seconds: float | None = None,
+    patience: float = 0.0,
     seed: int = 0,
     kwargs: Mapping[str, Any] | None = None,
     weights: AnyPath | None = None,
@@ -77,6 +78,7 @@ def bench(
         cuda_graphs: Whether a plan's kernels are launched as one CUDA graph.
         rounds: How many rounds; as many as fit into `seconds`, and at least five, unless given.
         seconds: How long to measure; five for each candidate unless given.
+        patience: For how many seconds more to wait, in all, until a hypervisor leaves the machine alone.
         seed: Of the inputs and of the order within rounds.
         kwargs: Arguments of factories.
         weights: A state_dict for factories' modules.
@@ -94,7 +96,7 @@ def bench(
     tolerance = tolerance_of(atol, rtol)
     specs = specs_of(inputs, value_ranges)
     threads = usable_cores() if threads is None else threads
-    check_numbers(threads, rounds, seconds, seed, device)
+    check_numbers(threads, rounds, seconds, patience, seed, device)
     check_kwargs(kwargs)
     ways = ways_of(
         artifacts,
@@ -117,7 +119,7 @@ def bench(
         firsts, references = _run_once(candidates, feed, folder, first_label, failures, reporter)
         candidates = [candidate for candidate in candidates if candidate.way.label in firsts]
         agreements = compare(ways, firsts, references, first_label, tolerance)
-        samples, conditions = _measure(candidates, rounds, seconds, seed, reporter)
+        samples, conditions = _measure(candidates, rounds, seconds, patience, seed, reporter)
         measurements = _measurements(candidates, samples, firsts, agreements, first_label)
     result = BenchResult(
         measurements=measurements,
@@ -218,6 +220,7 @@ def _measure(
     candidates: Sequence[CandidateProcess],
     rounds: int | None,
     seconds: float | None,
+    patience: float,
     seed: int,
     reporter: Reporter,
 ) -> tuple[dict[str, Samples], Conditions]:
@@ -232,6 +235,7 @@ def _measure(
             rounds=rounds,
             seconds=_SECONDS_EACH * len(candidates) if seconds is None else seconds,
             seed=seed,
+            patience=patience,
             on_round=stage.count,
             stolen=watch.stolen,
         )
