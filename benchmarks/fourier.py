@@ -7,8 +7,6 @@ Each row is a batch of transforms of one length, 200,000 numbers in all, on one 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from side_by_side import medians_ms, session
 
 from s2deploy.rewrite import rewrite
 
@@ -54,30 +53,16 @@ def transforms(length: int, pair: int) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Returns a session of one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def row(length: int, title: str, sessions: Sequence[onnxruntime.InferenceSession], seconds: float) -> str:
     """Returns a row of the table."""
     x = np.random.default_rng(0).standard_normal(sessions[0].get_inputs()[0].shape).astype(np.float32)
     numbers = x[..., 0].astype(np.float64) if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1].astype(np.float64)
     wanted = np.fft.rfft(numbers) if x.shape[-1] == 1 else np.fft.fft(numbers)
-    times: list[list[float]] = [[], []]
     errors = []
     for each in sessions:
         (found,) = each.run(None, {"x": x})
         errors.append(np.abs(found[..., 0] + 1j * found[..., 1] - wanted).max() / np.abs(wanted).max())
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[1]) < 5:
-        for each, taken in zip(sessions, times, strict=True):
-            start = time.perf_counter()
-            each.run(None, {"x": x})
-            taken.append(time.perf_counter() - start)
-    slow, fast = (1e3 * statistics.median(taken) for taken in times)
+    slow, fast = medians_ms(sessions, {"x": x}, seconds)
     return f"| {length} | {title} | {slow:.2f} | {fast:.2f} | {slow / fast:.1f} | {errors[0]:.0e} | {errors[1]:.0e} |"
 
 

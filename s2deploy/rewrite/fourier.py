@@ -221,10 +221,10 @@ class _Writing:
         """Returns a number that a node is given."""
         if value is None:
             return default
-        (number,) = self._facts.integers(value)
-        if not isinstance(number, int):
-            raise NotMovementError(f"{value.name} is {number}")
-        return number
+        numbers = self._facts.integers(value)
+        if len(numbers) != 1 or not isinstance(numbers[0], int):
+            raise NotMovementError(f"{value.name} is {', '.join(map(str, numbers))}")
+        return numbers[0]
 
 
 def _scaled(value: ir.Value | None) -> tuple[float, ir.Value]:

@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 
 from s2deploy.rewrite.channel_order import order_channels
 from s2deploy.rewrite.context import Context, Pass
+from s2deploy.rewrite.contractions import expand_einsums
 from s2deploy.rewrite.duplicates import remove_duplicates
 from s2deploy.rewrite.edge_pads import pad_shifts
 from s2deploy.rewrite.folding import fold_constants
@@ -68,11 +69,12 @@ def compose(model: ir.Model, context: Context) -> None:
     See `movement.py` and `folding.py`: what is movement of constants is a constant, and may decide other movement.
     """
     report = context.report
+    others = tuple(report.refusals)
     for number in range(_MOST_ROUNDS):
         if number and not context.allow(f"round {number + 1}"):
             return
         result = compose_movement(model.graph, context.ranges, context.sizes, context.allow)
-        report.refusals[:] = dict.fromkeys(result.refusals)
+        report.refusals[:] = dict.fromkeys((*others, *result.refusals))
         report.guards = tuple(dict.fromkeys((*report.guards, *result.guards)))
         folded = fold_constants(model.graph, context.weights, context.allow)
         if not (result.rewrites or result.unfinished or folded):
@@ -86,6 +88,16 @@ def compose(model: ir.Model, context: Context) -> None:
 def fix_targets(model: ir.Model, context: Context) -> None:
     """Makes computed Reshape targets constant; see `reshape_targets.py`."""
     fix_reshape_targets(model.graph, context.ranges, context.allow)
+
+
+def permute(model: ir.Model, context: Context) -> None:
+    """Makes Einsum that moves and computes nothing a Transpose; see `contractions.py`."""
+    _keep(model, context, expand_einsums(model.graph, context.ranges, context.allow, computing=False))
+
+
+def contract(model: ir.Model, context: Context) -> None:
+    """Makes Einsum of one or two tensors products and sums; see `contractions.py`."""
+    _keep(model, context, expand_einsums(model.graph, context.ranges, context.allow))
 
 
 def reduce(model: ir.Model, context: Context) -> None:
@@ -217,7 +229,7 @@ def clean_up(model: ir.Model, context: Context) -> None:
         common.RemoveUnusedNodesPass()(model)
 
 
-_UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, reduce, compose, clean_up)
+_UNDERSTAND: tuple[Pass, ...] = (prepare, fix_targets, clean_up, permute, contract, reduce, compose, clean_up)
 _SIMPLIFY: tuple[Pass, ...] = (transform, fuse, unstack, merge, fold, clean_up)
 _ARRANGE: tuple[Pass, ...] = (layout, pad, clean_up, pool, order, split, gather, clean_up)
 
@@ -225,5 +237,7 @@ DEFAULT_PASSES = (*_UNDERSTAND, *_SIMPLIFY, *_ARRANGE)
 """What runs, in order."""
 PLUGIN_PASSES = (*_UNDERSTAND, fuse_weighted, clean_up, *_SIMPLIFY, fuse_shifted, clean_up, *_ARRANGE)
 """The same where plugins may compute parts: sums before they are taken apart, shifts before movement takes a form."""
-REORDERING = frozenset(one.__name__ for one in (transform, fuse_weighted, fuse, unstack, layout, pool, order, split))
+REORDERING = frozenset(
+    one.__name__ for one in (contract, transform, fuse_weighted, fuse, unstack, layout, pool, order, split)
+)
 """Passes that put sums in another order or round less often; all others compute the same numbers in the same way."""

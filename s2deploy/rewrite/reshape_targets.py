@@ -22,6 +22,7 @@ from s2deploy.rewrite.initializers import add_initializer
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.rules_movement import int_attribute, reshaped
+from s2deploy.rewrite.views import trimmed
 
 _SAME_SIZE = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
@@ -120,3 +121,11 @@ def short_target(bounds: Bounds, shape: Shape, sizes: Sequence[Coord]) -> list[i
         # A product would have to be computed; a single size is measured.
         target[max(left, key=lambda axis: (len(names(sizes[axis])), axis))] = -1
     return target
+
+
+def is_plain(bounds: Bounds, shape: Shape, sizes: Shape) -> bool:
+    """Whether a view of a shape in another one needs no arithmetic on sizes."""
+    if trimmed(shape) == trimmed(sizes) and len(shape) != len(sizes):
+        return True
+    target = short_target(bounds, shape, sizes)
+    return target is not None and None not in target

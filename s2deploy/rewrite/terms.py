@@ -79,7 +79,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Applied:
-    """An elementwise operator; attributes are those of `like`, where there is such a node."""
+    """An elementwise operator, or a matrix product; attributes are those of `like`, where there is such a node."""
 
     op_type: str
     operands: tuple[Term | None, ...]

@@ -182,13 +182,16 @@ def _kept(term: Reduced) -> Shape:
 
 
 def _constant(term: Term) -> Array | None:
-    """Returns a piece or view of a constant, None for any other term."""
+    """Returns a constant in pieces, another shape or another order of axes; None for any other term."""
     if isinstance(term, Leaf):
         tensor = None if term.value.is_graph_input() else term.value.const_value
         return None if tensor is None else tensor.numpy()
     if isinstance(term, View) and all(isinstance(size, int) for size in term.shape):
         array = _constant(term.of)
         return None if array is None else array.reshape([size for size in term.shape if isinstance(size, int)])
+    if isinstance(term, Permuted):
+        array = _constant(term.of)
+        return None if array is None else np.ascontiguousarray(array.transpose(term.perm))
     if isinstance(term, Part) and all(isinstance(size, int) for size in term.sizes):
         array, ends = _constant(term.of), np.cumsum([0, *(size for size in term.sizes if isinstance(size, int))])
         return None if array is None else array.take(range(ends[term.index], ends[term.index + 1]), term.axis)

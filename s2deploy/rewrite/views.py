@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from s2deploy.rewrite.contents import Shape
 from s2deploy.rewrite.coordinates import Coord, divide
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ def reduced_axes(inner: Shape, outer: Shape, axes: Collection[int]) -> tuple[int
     return tuple(found)
 
 
-def without(shape: Shape, axes: Collection[int]) -> Shape:
-    """Returns a shape without some of its axes."""
+def without(shape: Sequence[T], axes: Collection[int]) -> tuple[T, ...]:
+    """Returns a shape, or whatever has an entry for each axis, without some of its axes."""
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
 

@@ -15,18 +15,16 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
-from s2deploy.rewrite.bounds import Bounds
 from s2deploy.rewrite.coordinates import Interval
 from s2deploy.rewrite.distribution import term_of
 from s2deploy.rewrite.elementwise import VIEWS
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.movement import Rewrite
 from s2deploy.rewrite.reductions_nodes import reduced_by
-from s2deploy.rewrite.reshape_targets import short_target
+from s2deploy.rewrite.reshape_targets import is_plain
 from s2deploy.rewrite.rules import RULES
 from s2deploy.rewrite.terms import Leaf, Reduced, Term, View, reduced, viewed
 from s2deploy.rewrite.terms_lower import TermLowering
-from s2deploy.rewrite.views import trimmed
 
 
 def merge_views(
@@ -71,7 +69,7 @@ def _merged(node: ir.Node, facts: Interpretation) -> Term | None:
         if term is None or isinstance(term, Leaf):
             return None if term is None or term.value is value else term
         alone = all(len(one.outputs[0].uses()) == 1 for one in _views_before(node))
-        return term if alone and isinstance(term, View) and _is_plain(facts.bounds, term) else None
+        return term if alone and isinstance(term, View) and is_plain(facts.bounds, term.of.shape, term.shape) else None
     axes, data = reduced_by(node, facts), node.inputs[0]
     whole = None if data is None else term_of(facts, data)
     if not axes or whole is None or not isinstance(whole, View):
@@ -105,11 +103,3 @@ def _views_before(node: ir.Node) -> list[ir.Node]:
         found.append(producer)
         value = producer.inputs[0]
     return found
-
-
-def _is_plain(bounds: Bounds, term: View) -> bool:
-    """Whether a view needs no arithmetic on sizes."""
-    if trimmed(term.of.shape) == trimmed(term.shape) and len(term.of.shape) != len(term.shape):
-        return True
-    target = short_target(bounds, term.of.shape, term.shape)
-    return target is not None and None not in target
