@@ -140,7 +140,7 @@ def test_stays_with_a_reason_or_is_right(equation: str) -> None:
         assert [refusal.reason for refusal in report.refusals] == [f"an Einsum stays: {reason}"]
 
 
-@pytest.mark.parametrize("equation", ["ij,jk", "ij->ik", "ijk->ij", "i->", "i j - > k", "..., ...i->i..."])
+@pytest.mark.parametrize("equation", ["ij,jk", "ij->ik", "ijk->ij", "i->", "i j - > k", "..., ...i->i...", "...j->j"])
 def test_equations_that_do_not_fit_are_left_to_runtimes(equation: str) -> None:
     model = einsum("ij->ji", "3,4")
     model.graph.node[0].attribute[0].s = equation.encode()

@@ -161,6 +161,8 @@ def _letters(node: ir.Node, ranks: Sequence[int]) -> tuple[list[Letters], Letter
     ellipsis = max((one for one in map(_numbered, letters)), key=len)
     if match[2] is not None:
         before, dots, after = match[2].partition("...")
+        if ellipsis and not dots:
+            raise NotMovementError("the result has no axes for those of the ellipsis")
         return letters, (*before, *(ellipsis if dots else ()), *after)
     once = Counter(letter for part in parts for letter in part.replace("...", ""))
     return letters, (*ellipsis, *sorted(letter for letter, count in once.items() if count == 1))
