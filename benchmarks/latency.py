@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_exports import exported, sha256_of_sources
-from latency_report import readme_table, svg, with_table
+from latency_report import is_shaky, readme_table, svg, with_table
 from latency_workloads import BLOCKS, EAGER, FLOORS, OURS, QUICK, WORKLOADS, Workload
 
 import s2deploy
@@ -143,7 +143,7 @@ def nodes_in(path: Path) -> int:
 def described(runs: list[dict[str, Any]], digest: str) -> dict[str, Any]:
     """Returns the runs with what they depend on."""
     loads = [run["conditions"]["load_average"] for run in runs]
-    doubts = sum(bool(run["doubts"]) for run in runs)
+    doubts = sum(map(is_shaky, runs))
     return {
         "benchmark": "latency",
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -1,4 +1,9 @@
-"""Geometric means, the README's table and the plot, from the results of `latency.py`."""
+"""Geometric means, the README's table and the plot, from the results of `latency.py`.
+
+On one thread, times are processor times: what a call would take if nothing else ran. A hypervisor's other machines,
+which no turn may be without for hours on a shared host, are no part of them. Of two threads they tell less, as threads
+wait for each other by computing.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ BEGIN, END = "<!-- latency: begin -->", "<!-- latency: end -->"
 BETTER = "the better of torch eager and compile"
 FLOOR = "the two matrix products alone"
 _SHAKY = "measured on a machine that was not idle"
+_SPREAD = 0.15
 
 
 def means(document: dict[str, Any], threads: int = 1, group: str = "block") -> dict[str, tuple[float, float, float]]:
@@ -32,7 +38,7 @@ def means(document: dict[str, Any], threads: int = 1, group: str = "block") -> d
 
 def against(run: dict[str, Any], peer: str) -> float | None:
     """Returns the time of a peer as a multiple of ours, for the floor ours as a multiple of its; None without it."""
-    medians = {entry["label"]: entry["median_ms"] for entry in run["measurements"]}
+    medians = times(run)
     ours = medians[OURS]
     if peer == BETTER:
         eager = [medians[label] for label in (EAGER, COMPILE) if label in medians]
@@ -41,6 +47,25 @@ def against(run: dict[str, Any], peer: str) -> float | None:
         products = [medians[label] for label in FLOORS if label in medians]
         return ours / min(products) if products else None
     return medians[peer] / ours if peer in medians else None
+
+
+def times(run: dict[str, Any]) -> dict[str, float]:
+    """Returns the median time of a call of each candidate, in ms."""
+    key = "cpu_ms" if is_by_processor(run) else "median_ms"
+    return {entry["label"]: entry[key] for entry in run["measurements"]}
+
+
+def is_by_processor(run: dict[str, Any]) -> bool:
+    """Whether a run is told in processor time."""
+    return run["threads"] == 1 and all(entry["cpu_ms"] is not None for entry in run["measurements"])
+
+
+def is_shaky(run: dict[str, Any]) -> bool:
+    """Whether the times of a run should not be trusted."""
+    if not is_by_processor(run):
+        return bool(run["doubts"])
+    ratios = [entry["cpu_ratio"] for entry in run["measurements"]]
+    return any(ratio["high"] - ratio["low"] > _SPREAD * ratio["value"] for ratio in ratios)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -52,10 +77,19 @@ def readme_table(document: dict[str, Any]) -> list[str]:
     """Returns the table of the README as lines of Markdown."""
     runs = [run for run in document["runs"] if run["threads"] == 1]
     wrong = _wrong(document)
-    header = ["one thread, ms", "s2deploy", "dynamic", "eager", "compile", "dynamo", "TorchScript", "products"]
+    header = [
+        "one thread, ms of processor time",
+        "s2deploy",
+        "dynamic",
+        "eager",
+        "compile",
+        "dynamo",
+        "TorchScript",
+        "products",
+    ]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for run in runs:
-        medians = {entry["label"]: entry["median_ms"] for entry in run["measurements"]}
+        medians = times(run)
         exported = [min((medians[name] for name in (peer, f"{peer} + onnxslim") if name in medians), default=None)
                     for peer in EXPORTED_PEERS[::2]]  # fmt: skip
         floor = min((medians[label] for label in FLOORS if label in medians), default=None)
@@ -98,26 +132,26 @@ def svg(document: dict[str, Any]) -> str:
     for run in document["runs"]:
         if run["threads"] != 1:
             continue
-        entries = {entry["label"]: entry for entry in run["measurements"]}
-        floor = min((label for label in FLOORS if label in entries), key=lambda name: entries[name]["median_ms"],
-                    default=None)  # fmt: skip
+        entries, medians = {entry["label"]: entry for entry in run["measurements"]}, times(run)
+        floor = min((label for label in FLOORS if label in entries), key=medians.__getitem__, default=None)
         labels = [OURS, EAGER, COMPILE, *EXPORTED_PEERS, *([floor] if floor else [])]
-        bars = tuple(_bar(entries[label], label, floor) for label in labels if label in entries)
+        bars = tuple(_bar(entries[label], medians, floor) for label in labels if label in entries)
         panels.append(Panel(run["title"], bars))
     shaky = "" if document["shaky_runs"].startswith("0 ") else f"; {_SHAKY}"
     subtitle = f"one thread, {document['device']['processor']}, {document['date'][:10]}{shaky}"
     return chart(
-        "Latency of a call in ms, and as a multiple of s2deploy's", subtitle, "ms", panels, columns=2, width=1180
+        "Processor time of a call in ms, and as a multiple of s2deploy's", subtitle, "ms", panels, columns=2, width=1180
     )
 
 
-def _bar(entry: dict[str, Any], label: str, floor: str | None) -> Bar:
-    agreement = entry["agreement"]
+def _bar(entry: dict[str, Any], medians: dict[str, float], floor: str | None) -> Bar:
+    agreement, label, ours = entry["agreement"], entry["label"], medians[OURS]
+    ratio = entry["ratio"] if entry["cpu_ratio"] is None else entry["cpu_ratio"]
     wrong = agreement is not None and not agreement["passed"] and not agreement["undefined"] and label != floor
     kind = "main" if label == OURS else "wrong" if wrong else "bar"
-    text = f"{milliseconds(entry['median_ms'])}  {entry['ratio']['value']:.2f}×"
+    text = f"{milliseconds(medians[label])}  {medians[label] / ours:.2f}×"
     name = "matrix products alone" if label == floor else label
-    return Bar(name, entry["median_ms"], entry["least_ms"], entry["p90_ms"], text, kind)
+    return Bar(name, medians[label], ratio["low"] * ours, ratio["high"] * ours, text, kind)
 
 
 def _range(found: tuple[float, float, float] | None) -> str:

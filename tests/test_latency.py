@@ -26,10 +26,10 @@ def run(times: dict[str, float], threads: int = 1, group: str = "block", **field
     entries = [
         {
             "label": label,
-            "median_ms": ms,
-            "least_ms": 0.9 * ms,
-            "p90_ms": 1.1 * ms,
+            "median_ms": ms if threads > 1 else 3 * ms,
             "ratio": {"value": ms / times[OURS]},
+            "cpu_ms": ms if threads == 1 else 2 * ms,
+            "cpu_ratio": {"value": ms / times[OURS], "low": 0.95 * ms / times[OURS], "high": 1.05 * ms / times[OURS]},
             "agreement": {"passed": label not in FLOORS, "undefined": False},
         }
         for label, ms in times.items()
@@ -64,8 +64,9 @@ def test_the_table_has_a_row_for_each_model_and_says_when_it_is_shaky(monkeypatc
     assert f"| {DYNAMO} | 20.00 × (10.00 to 40.00) | - |" in text
     assert "haky" not in text
     assert "other outputs" not in text
-    wrong = run({OURS: 2.0, DYNAMO: 4.0}, doubts=["busy"])
+    wrong = run({OURS: 2.0, DYNAMO: 4.0})
     wrong["measurements"][1]["agreement"]["passed"] = False
+    wrong["measurements"][1]["cpu_ratio"]["high"] = 2.3
     shaky = "\n".join(latency_report.readme_table(document(wrong)))
     assert "1 of 1 runs, load average 0.5 to 0.5" in shaky
     assert f"Peers whose file gives other outputs: {DYNAMO} of model 2.0." in shaky
@@ -131,3 +132,14 @@ def test_the_floor_is_the_two_products_of_the_block() -> None:
         maps.expand.weight.copy_(rows.expand.weight[:, :, None, None])
     wanted = rows.expand(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(maps(x)[0], wanted)
+
+
+def test_processor_times_are_for_one_thread_and_runs_of_more_are_shaky_by_their_doubts() -> None:
+    assert latency_report.times(run({OURS: 2.0})) == {OURS: 2.0}
+    assert latency_report.times(run({OURS: 2.0}, threads=2)) == {OURS: 2.0}
+    assert not latency_report.is_shaky(run({OURS: 2.0}, doubts=["busy"]))
+    assert latency_report.is_shaky(run({OURS: 2.0}, threads=2, doubts=["busy"]))
+    unknown = run({OURS: 2.0}, doubts=["busy"])
+    unknown["measurements"][0]["cpu_ms"] = None
+    assert latency_report.times(unknown) == {OURS: 6.0}
+    assert latency_report.is_shaky(unknown)

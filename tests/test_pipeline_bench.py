@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,9 @@ def test_files_are_measured_compared_and_drawn(double: Path, other: Path, tmp_pa
     for entry in result.measurements:
         assert 0 < entry.least_ms <= entry.median_ms <= entry.p90_ms <= entry.p99_ms
         assert entry.calls == 3 * 25
+        assert entry.cpu_ms is not None
+        assert entry.cpu_ratio is not None
+        assert entry.cpu_ratio.value == pytest.approx(entry.cpu_ms / (first.cpu_ms or 0))
         assert 10_000_000 < entry.before_bytes <= entry.peak_bytes
         assert entry.device_ms is None
     assert [stage.name for stage in result.stages] == ["open", "first", "measure"]
@@ -100,6 +104,8 @@ def test_the_command_prints_a_table_and_its_exit_code_tells_what_came_out(double
     arguments = ["bench", str(double), str(wrong), "--rounds", "1", "--threads", "1"]
     shown = CliRunner().invoke(cli, arguments)
     assert shown.exit_code == 1
+    assert re.search(r"from\.\.to +cpu +ratio ", shown.stdout)
+    assert "cpu: median processor time" in shown.stdout
     assert "✗ wrong.onnx computes something else: output 'y'" in shown.stdout
     assert "Traceback" not in shown.output
     good = CliRunner().invoke(cli, [*arguments[:2], *arguments[3:], "--input", "x:batch=1..2..5,3", "--json"])
@@ -309,3 +315,14 @@ def test_a_full_folder_for_temporary_files_is_named(
     with pytest.raises(ArtifactError, match=r"cannot write temporary files to .*: File too large") as caught:
         pipeline.bench([double], rounds=1, threads=1)
     assert "TMPDIR" in str(caught.value.hint)
+
+
+def test_processor_time_leaves_out_waiting(tmp_path: Path) -> None:
+    source = tmp_path / "waits.py"
+    source.write_text(
+        "import time\nfrom torch import nn\nclass Waits(nn.Module):\n"
+        "    def forward(self, x):\n        time.sleep(0.1)\n        return x + 1\n"
+    )
+    (entry,) = pipeline.bench([f"{source}:Waits"], inputs=["x:2,3"], rounds=1, threads=1).measurements
+    assert entry.cpu_ms is not None
+    assert entry.least_ms >= 100 > 2 * entry.cpu_ms > 0

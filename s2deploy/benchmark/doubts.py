@@ -51,7 +51,8 @@ def doubts(
     if conditions.stolen is not None and conditions.stolen > _STOLEN and disturbed > _MET * turns:
         found.append(
             f"the hypervisor gave {conditions.stolen:.0%} of the time to other machines, and {disturbed / turns:.0%} "
-            "of the turns met it although they were repeated: use a quieter one, or wait with --patience"
+            "of the turns met it although they were repeated: use a quieter one, wait with --patience"
+            + (", or compare processor times" if threads == 1 else ", or compare processor times of --threads 1")
         )
     return (*found, *_machine(conditions, threads))
 

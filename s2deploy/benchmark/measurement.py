@@ -67,6 +67,10 @@ class Measurement:
         peak_bytes: The most memory of its process.
         before_bytes: What the process had before it opened the artifact: the interpreter and libraries.
         agreement: How its outputs compare; None where it is itself the reference.
+        cpu_ms: Median of the time that processors spent on a call, all threads together, kernel included; waiting for
+            a GPU may count. On one thread of a CPU it is what a call takes when nothing else runs: what other programs
+            and, where Linux accounts for it, a hypervisor's other machines take is no part of it.
+        cpu_ratio: To the baseline's processor time.
     """
 
     label: str
@@ -84,6 +88,8 @@ class Measurement:
     peak_bytes: int
     before_bytes: int
     agreement: Agreement | None
+    cpu_ms: float | None = None
+    cpu_ratio: Ratio | None = None
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,12 @@ class Turn:
     Attributes:
         ms: The time of each measured call.
         device_ms: The time of the GPU's work in each of them; empty without a GPU.
+        cpu_ms: The time that processors spent on each of them, all threads together; empty where it is not known.
     """
 
     ms: tuple[float, ...]
     device_ms: tuple[float, ...] = ()
+    cpu_ms: tuple[float, ...] = ()
 
 
 class Candidate(Protocol):
@@ -63,6 +65,11 @@ class Samples:
     def rounds(self) -> list[tuple[float, ...]]:
         """The times of the calls, round by round."""
         return [turn.ms for turn in self.turns]
+
+    @property
+    def cpu_rounds(self) -> list[tuple[float, ...]]:
+        """The processor times of the calls, round by round."""
+        return [turn.cpu_ms for turn in self.turns]
 
     @property
     def ms(self) -> list[float]:

@@ -149,7 +149,7 @@ class CandidateProcess:
             S2DeployError: It failed.
         """
         answer = self._ask({"turn": calls, "warm": warm}, "being measured")
-        return Turn(tuple(answer["ms"]), tuple(answer["device_ms"]))
+        return Turn(tuple(answer["ms"]), tuple(answer["device_ms"]), tuple(answer["cpu_ms"]))
 
     def memory(self) -> tuple[int, int]:
         """Returns the most memory of the process, and what it had before it opened the artifact, in bytes.

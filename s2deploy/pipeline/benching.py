@@ -261,7 +261,8 @@ def _measurements(
     found = []
     for candidate in candidates:
         label = candidate.way.label
-        own = samples[label]
+        own, other = samples[label], samples[baseline]
+        is_timed = all(ms > 0 for turn in (*own.turns, *other.turns) for ms in turn.cpu_ms or (0.0,))
         peak, before = candidate.memory()
         found.append(
             Measurement(
@@ -275,11 +276,13 @@ def _measurements(
                 p99_ms=percentile(own.ms, 0.99),
                 least_ms=min(own.ms),
                 device_ms=percentile(own.device_ms, 0.5) if own.device_ms else None,
-                ratio=ratio(own.rounds, samples[baseline].rounds),
+                ratio=ratio(own.rounds, other.rounds),
                 ready_seconds=firsts[label].seconds,
                 peak_bytes=peak,
                 before_bytes=before,
                 agreement=agreements[label],
+                cpu_ms=percentile([ms for turn in own.turns for ms in turn.cpu_ms], 0.5) if is_timed else None,
+                cpu_ratio=ratio(own.cpu_rounds, other.cpu_rounds) if is_timed else None,
             )
         )
     return tuple(found)
