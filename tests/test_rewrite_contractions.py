@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from rewriting import check, op_types, rewritten
+from small_models import make
 
 from s2deploy.specs import Dim
 
@@ -138,6 +141,39 @@ def test_stays_with_a_reason_or_is_right(equation: str) -> None:
     assert ("Einsum" in op_types(result)) == (reason is not None)
     if reason is not None:
         assert [refusal.reason for refusal in report.refusals] == [f"an Einsum stays: {reason}"]
+
+
+WEIGHTS = {"w": np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32), "zero": np.array([0])}
+BRANCHES = """y = If (c) <
+    then_branch = a () => (float[N,M,3] u) { u = Einsum<equation = "btd,de->bte">(x, w) },
+    else_branch = b () => (float[N,M,3] v) { t = Einsum<equation = "ab->ba">(w) v = Einsum<equation = "...d,de">(x, t) }
+>"""
+LOOP = """true = Constant<value_int = 1>() on = Cast<to = 9>(true) n = Constant<value_int = 4>()
+y = Loop (n, on, x) <body = b (int64 i, bool go, float[4,3] a) => (bool still, float[4,3] c) {
+    still = Identity(go) row = Gather(a, i) new = Einsum<equation = "d,de->e">(row, w)
+    at = Unsqueeze(i, zero) places = Unsqueeze(at, zero) rows = Unsqueeze(new, zero) c = ScatterND(a, places, rows)
+}>"""
+
+
+def test_branches_have_their_own() -> None:
+    model = make("(float[N,M,3] x, bool c) => (float[N,M,3] y)", BRANCHES, WEIGHTS)
+    result, report = check(model, *SIZES, ranges=N)
+    inner = Counter(node.op_type for branch in result.graph.node[-1].attribute for node in branch.g.node)
+    assert (inner["MatMul"], inner["Einsum"]) == (2, 0)
+    assert not report.refusals
+
+
+def test_loops_are_written_out_without_them() -> None:
+    result, report = check(make("(float[4,3] x) => (float[4,3] y)", LOOP, WEIGHTS))
+    assert not {"Einsum", "Loop"} & set(op_types(result))
+    assert report.scatters_after == 0
+
+
+def test_those_that_stay_in_a_body_have_a_reason() -> None:
+    body = BRANCHES.replace("...d,de", "btd,de,ef->btf").replace("(x, t)", "(x, t, t)")
+    model = make("(float[N,M,3] x, bool c) => (float[N,M,3] y)", body, WEIGHTS)
+    _, report = check(model, *SIZES, ranges=N)
+    assert [refusal.reason for refusal in report.refusals] == ["an Einsum stays: 3 tensors"]
 
 
 @pytest.mark.parametrize("equation", ["ij,jk", "ij->ik", "ijk->ij", "i->", "i j - > k", "..., ...i->i...", "...j->j"])

@@ -9,6 +9,7 @@ summed over together; and else a MatMul, of which the letters that both tensors 
 Requires: known ranks, and that a letter means one size. An axis of size 1 that meets a longer one is taken away first.
 Refuses, with the reason: diagonals, three tensors or more, and what would take arithmetic on sizes.
 Preserves shape, dtype and names. A permutation is movement alone; sums may be added up in another order.
+Bodies of If, Loop and Scan come before the graph around them, so that what is written out of them has no Einsum left.
 Movement on both sides then composes, and constants are put in the order of the product once, where onnxruntime's Einsum
 transposes both tensors at every call (`benchmarks/contractions.py`).
 Source: the ONNX specification of Einsum.
@@ -23,6 +24,7 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
+from s2deploy.rewrite.bodies import bodies, understood_body
 from s2deploy.rewrite.coordinates import Coord, Interval
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.layout_nodes import is_constant
@@ -63,7 +65,7 @@ def expand_einsums(
     *,
     computing: bool = True,
 ) -> tuple[list[Rewrite], list[Refusal]]:
-    """Replaces Einsum in place; nodes that nothing reads any more are left for a clean-up.
+    """Replaces Einsum in place, in bodies too; nodes that nothing reads any more are left for a clean-up.
 
     Args:
         graph: The graph, in topological order.
@@ -73,12 +75,29 @@ def expand_einsums(
     """
     done: list[Rewrite] = []
     refusals: list[Refusal] = []
-    nodes = [node for node in graph if node.op_type == "Einsum" and node.domain == ""]
-    if not nodes:
-        return done, refusals
-    facts = Interpretation(graph, ranges, RULES)
+    if any(map(_is_einsum, graph.all_nodes())):
+        _expand(Interpretation(graph, ranges, RULES), allow, computing, done, refusals)
+    return done, refusals if computing else []
+
+
+def _is_einsum(node: ir.Node) -> bool:
+    return node.op_type == "Einsum" and node.domain == ""
+
+
+def _expand(
+    facts: Interpretation,
+    allow: Callable[[str], bool],
+    computing: bool,
+    done: list[Rewrite],
+    refusals: list[Refusal],
+) -> None:
+    for node in facts.graph:
+        for body in bodies(node):
+            if any(map(_is_einsum, body.all_nodes())):
+                inner = understood_body(node, body, facts, RULES, frozenset())
+                _expand(inner, allow, computing, done, refusals)
     lowering = TermLowering(facts)
-    for node in nodes:
+    for node in [one for one in facts.graph if _is_einsum(one)]:
         count, name = len(lowering.added), node.outputs[0].name or ""
         try:
             term, computes = _understood(facts, node)
@@ -91,7 +110,6 @@ def expand_einsums(
         lowering.substitute(node.outputs[0], new, node)
         source = node.metadata_props.get("s2deploy.source")
         done.append(Rewrite(name, {"Einsum": 1}, dict(Counter(lowering.added[count:])), source))
-    return done, refusals if computing else []
 
 
 def _understood(facts: Interpretation, node: ir.Node) -> tuple[Term, bool]:
