@@ -257,3 +257,18 @@ def test_a_scatter_says_which_range_its_indices_wait_for() -> None:
     assert scatter.node == "y"
     assert scatter.reason.endswith("by Slice s: whether 2 <= N depends on N; declare a range of 2 or more")
     assert check(model, {"N": 2}, {"N": 5}, ranges={"N": Dim("N", 2, 2, 5)})[1].scatters_after == 0
+
+
+@pytest.mark.parametrize("name", ["N", "unk__12"])
+def test_sizes_of_inputs_may_have_names_that_inference_makes_up(name: str) -> None:
+    body = "r = Relu(x) m = MatMul(r, w) u = Slice(m, zero, two) y = ScatterND(x, rows, u)"
+    weights = {
+        "w": np.eye(4, dtype=np.float32),
+        "zero": np.array([0]),
+        "two": np.array([2]),
+        "rows": np.array([[1], [2]]),
+    }
+    model = make(f"(float[3,{name},4] x) => (float[3,{name},4] y)", body, weights)
+    result, report = check(model, {name: 1}, {name: 5})
+    assert (report.scatters_after, report.refusals) == (0, [])
+    assert op_types(result) == {"Relu": 1, "MatMul": 1, "Slice": 2, "Concat": 1}

@@ -6,7 +6,7 @@ and comes out the same, so elementwise operators, products and normalisations ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 import onnx
@@ -166,6 +166,7 @@ class Shapes:
     def _inferred(self, node: ir.Node) -> dict[str, tuple[ir.DataType, Shape | None]]:
         types: dict[str, onnx.TypeProto] = {}
         data: dict[str, onnx.TensorProto] = {}
+        given: set[str] = set()
         for value in node.inputs:
             if value is None or value.name is None:
                 continue
@@ -176,6 +177,7 @@ class Shapes:
                 return {}
             dims = [size if isinstance(size, int) else str(size) for size in shape]
             types[value.name] = onnx.helper.make_tensor_type_proto(int(value.dtype), dims)
+            given.update(map(str, dims))
             constant = value.const_value if not value.is_graph_input() else None
             if constant is not None and constant.size <= _LARGEST_DATA:
                 data[value.name] = ir.serde.serialize_tensor(constant)
@@ -195,7 +197,7 @@ class Shapes:
         return {
             name: (
                 ir.DataType(proto.tensor_type.elem_type),
-                _shape(proto) if proto.tensor_type.HasField("shape") else None,
+                _shape(proto, given) if proto.tensor_type.HasField("shape") else None,
             )
             for name, proto in outputs.items()
             if proto.HasField("tensor_type")
@@ -238,13 +240,16 @@ def element_type(node: ir.Node) -> ir.DataType | None:
     return None if model is None else model.dtype
 
 
-def _shape(proto: onnx.TypeProto) -> Shape:
-    """Returns a shape with -1 for every size that was not inferred."""
+def _shape(proto: onnx.TypeProto, given: Set[str]) -> Shape:
+    """Returns a shape with -1 for every size that was not inferred.
+
+    ONNX makes up names such as ``unk__12``; inputs of TensorFlow models have such names too, which mean something.
+    """
     sizes: list[Coord] = []
     for dim in proto.tensor_type.shape.dim:
         if dim.HasField("dim_value"):
             sizes.append(dim.dim_value)
-        elif dim.HasField("dim_param") and not dim.dim_param.startswith("unk__"):
+        elif dim.HasField("dim_param") and (dim.dim_param in given or not dim.dim_param.startswith("unk__")):
             sizes.append(parse(dim.dim_param))
         else:
             sizes.append(-1)
