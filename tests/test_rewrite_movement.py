@@ -130,6 +130,17 @@ def test_scatter_elements_on_the_last_axis() -> None:
     assert op_types(result) == {"Pad": 1}
 
 
+@pytest.mark.parametrize("reduction", ["none", "add"])
+def test_pairs_of_positions_among_others_are_no_steps(reduction: str) -> None:
+    body = f"""sizes = Shape<end = 1>(x) target = Concat<axis = 0>(sizes, three) at = Expand(places, target)
+        u = Slice(x, zero, three, one) n = Neg(u) y = ScatterElements<axis = 1, reduction = "{reduction}">(x, at, n)"""
+    weights = {"places": np.array([[5, 0, -3]]), "zero": np.array([0]), "one": np.array([1]), "three": np.array([3])}
+    model = make("(float[N,6] x) => (float[N,6] y)", body, weights)
+    result, report = check(model, {"N": 1}, {"N": 5})
+    assert report.scatters_after == 0
+    assert op_types(result).keys() <= {"Slice", "Neg", "Add", "Concat"}
+
+
 def test_intermediate_values_others_read() -> None:
     body = "s = Slice(x, zero, three) a = ScatterND(x, i, s) r = Relu(a) t = Slice(a, one, four) y = ScatterND(a, j, t)"
     weights = {"zero": ints(0), "one": ints(1), "three": ints(3), "four": ints(4)}

@@ -214,12 +214,12 @@ def _writes_elements(facts: Interpretation, node: ir.Node) -> Writes:
     axis = int_attribute(node, "axis", 0) % len(data)
     if 0 in indices.shape:
         return lambda _: []
-    boxes = few_boxes(indices)
+    places: list[Place] = [(origin, shape, [known_ramp(content)]) for origin, shape, content in few_boxes(indices)]
+    boxes = _rows_apart(places, (data[axis],))
 
     def writes(updates: Movement) -> list[Write]:
         found: list[Write] = []
-        for origin, shape, content in boxes:
-            ramp = known_ramp(content)
+        for origin, shape, (ramp,) in boxes:
             if any(other for t, other in enumerate(ramp.steps) if t != axis):
                 raise NotMovementError("the indices vary along other axes than the one they index")
             if ramp.steps[axis] == 0 and shape[axis] != 1:
