@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 from rewriting import check, ints, op_types, rewritten
 from small_models import make
 
@@ -268,6 +269,25 @@ def test_a_scatter_says_which_range_its_indices_wait_for() -> None:
     assert scatter.node == "y"
     assert scatter.reason.endswith("by Slice s: whether 2 <= N depends on N; declare a range of 2 or more")
     assert check(model, {"N": 2}, {"N": 5}, ranges={"N": Dim("N", 2, 2, 5)})[1].scatters_after == 0
+
+
+RANGES = {"0. size 1.": True, "size 0. -1.": True, "0.5 size 1.": False, "0. product 1.": False}
+
+
+@pytest.mark.parametrize("numbers", RANGES)
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_the_length_of_a_range_of_floats_is_a_size(numbers: str, kind: int) -> None:
+    given = " ".join(
+        f"n{k} = Identity({number})"
+        if number.isalpha()
+        else f"c{k} = Constant<value_float = {number}>() n{k} = Cast<to = {kind}>(c{k})"
+        for k, number in enumerate(numbers.split())
+    )
+    body = f"""sizes = Shape(x) at = Constant<value_int = 1>() whole = Gather(sizes, at) size = Cast<to = {kind}>(whole)
+        ones = Constant<value_float = 1.>() one = Cast<to = {kind}>(ones) product = Mul(size, one)
+        {given} r = Range(n0, n1, n2) f = Cast<to = 1>(r) p = Mul(x, f) wide = Expand(p, sizes) y = Relu(wide)"""
+    result, _ = check(make("(float[N,T] x) => (float[N,T] y)", body), {"N": 2, "T": 5}, {"N": 1, "T": 1})
+    assert op_types(result)["Expand"] == (0 if RANGES[numbers] else 1)
 
 
 @pytest.mark.parametrize("name", ["N", "unk__12"])

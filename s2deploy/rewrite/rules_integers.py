@@ -30,6 +30,7 @@ _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16,
 _INTEGRAL = frozenset(
     {ir.DataType.BOOL} | {ir.DataType[f"{sign}INT{bits}"] for sign in ("", "U") for bits in (8, 16, 32, 64)}
 )
+_NO_INTEGERS = "a range that is not of integers"
 
 
 def shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
@@ -49,17 +50,42 @@ def size(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
 
 
 def range_(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
-    """``Range(start, limit, delta)`` of integers."""
+    """``Range(start, limit, delta)`` of integers; of another type, its length where that is known."""
     if not facts.is_integer(node.inputs[0]):
-        raise NotMovementError("a range that is not of integers")
+        count, _, _ = _counted(facts, *(_whole_number(facts, value) for value in node.inputs))
+        facts.state_shape(node.outputs[0], (count,))
+        raise NotMovementError(_NO_INTEGERS)
     (start,), (limit,), (delta,) = (facts.integers(value) for value in node.inputs)
+    count, start, delta = _counted(facts, start, limit, delta)
+    return [Tiling.of(Ramp(start, (delta,)), (count,))]
+
+
+def _counted(facts: Interpretation, start: Coord, limit: Coord, delta: Coord) -> tuple[Coord, Coord, int]:
+    """Returns how many numbers a range has, its start and its step."""
     if not isinstance(delta, int) or delta == 0:
         raise NotMovementError("the step of a range is computed at run time")
     length = limit - start if delta > 0 else start - limit
     if not facts.bounds.require_at_most(0, length):
         length = 0
     count = length if abs(delta) == 1 else floor_divide(length + abs(delta) - 1, abs(delta))
-    return [Tiling.of(Ramp(start, (delta,)), (count,))]
+    return count, start, delta
+
+
+def _whole_number(facts: Interpretation, value: ir.Value | None) -> Coord:
+    """Returns a float that is a constant whole number, or a size as float: float32 holds all up to 2^24 exactly."""
+    if value is None or value.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        raise NotMovementError(_NO_INTEGERS)
+    node = value.producer()
+    if node is not None and node.op_type == "Cast" and node.domain == "" and facts.is_integer(node.inputs[0]):
+        (number,) = facts.integers(node.inputs[0])
+        return number
+    content = facts.tiling(value).root
+    if isinstance(content, (Cut, Read)) or not _is_known_constant(content):
+        raise NotMovementError(_NO_INTEGERS)
+    element = float(array_of(content, value.dtype))
+    if not element.is_integer():
+        raise NotMovementError(_NO_INTEGERS)
+    return int(element)
 
 
 def constant_of_shape(facts: Interpretation, node: ir.Node) -> Sequence[Tiling]:
