@@ -12,21 +12,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from s2deploy.exporter.replacing import functions_replaced
+
 
 def diagonals_are_masks() -> AbstractContextManager[Any]:
     """Returns a context in which diagonals of matrices are filled under a mask."""
     import torch
-    from torch.overrides import TorchFunctionMode
 
-    class Masked(TorchFunctionMode):
-        def __torch_function__(
-            self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            if function is torch.Tensor.fill_diagonal_:
-                function = _fill_diagonal
-            return function(*args, **(kwargs or {}))
-
-    return Masked()
+    return functions_replaced({torch.Tensor.fill_diagonal_: _fill_diagonal})
 
 
 def _fill_diagonal(matrix: Any, fill_value: Any, wrap: bool = False) -> Any:

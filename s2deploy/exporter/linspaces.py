@@ -12,21 +12,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from s2deploy.exporter.replacing import functions_replaced
+
 
 def linspaces_stay_symbolic() -> AbstractContextManager[Any]:
     """Returns a context in which every linspace of a symbolic size is written by operators that keep it."""
     import torch
-    from torch.overrides import TorchFunctionMode
 
-    class Written(TorchFunctionMode):
-        def __torch_function__(
-            self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            if function is torch.linspace:
-                function = _linspace
-            return function(*args, **(kwargs or {}))
-
-    return Written()
+    return functions_replaced({torch.linspace: _linspace})
 
 
 def _linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **options: Any) -> Any:

@@ -14,6 +14,8 @@ from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kep
 from s2deploy.exporter.diagonals import diagonals_are_masks
 from s2deploy.exporter.linspaces import linspaces_stay_symbolic
 from s2deploy.exporter.provenance import every_guard_line, every_user_line
+from s2deploy.exporter.size_tensors import tensors_of_sizes_stay_symbolic
+from s2deploy.exporter.whole_pools import whole_pools_stay_symbolic
 from s2deploy.specs import Dim, TensorSpec
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def export(
         every_guard_line(),
         _data_traced(),
         linspaces_stay_symbolic(),
+        tensors_of_sizes_stay_symbolic(),
+        whole_pools_stay_symbolic(),
         diagonals_are_masks(),
         attributes_kept(module),
         assigned_buffers_copied(module),
