@@ -118,6 +118,14 @@ def test_types_that_onnxruntime_multiplies(dtype: int) -> None:
     assert op_types(result)["MatMul"] == 1
 
 
+def test_types_that_onnxruntime_does_not_multiply_are_moved_alone() -> None:
+    moved, _ = rewritten(einsum("ij->ji", "n,3", dtype=TensorProto.BFLOAT16), N)
+    assert op_types(moved) == {"Transpose": 1}
+    stays, report = rewritten(einsum("ij,jk->ik", "n,3", "3,4", dtype=TensorProto.BFLOAT16), N)
+    assert op_types(stays) == {"Einsum": 1}
+    assert "elements of type BFLOAT16" in report.refusals[0].reason
+
+
 @pytest.mark.parametrize("opset", [12, 13, 17, 21])
 @pytest.mark.parametrize("equation", ["bchw->bc", "bhw,bc->bchw", "bixy,ioxy->boxy"])
 def test_every_opset_has_its_form(equation: str, opset: int) -> None:

@@ -51,7 +51,7 @@ from s2deploy.rewrite.terms import (
 from s2deploy.rewrite.terms_lower import TermLowering
 from s2deploy.rewrite.views import size_of, without
 
-_TYPES = frozenset({"FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT32", "INT64"})
+_TYPES = frozenset({"FLOAT", "DOUBLE", "FLOAT16", "INT32", "INT64"})
 _EQUATION = re.compile(r"((?:[a-zA-Z]|\.\.\.|,)*)(?:->((?:[a-zA-Z]|\.\.\.)*))?")
 
 Letters: TypeAlias = "tuple[str, ...]"
@@ -119,8 +119,8 @@ def _understood(facts: Interpretation, node: ir.Node) -> tuple[Term, bool]:
         NotMovementError: It stays, for the reason given.
     """
     dtype = node.outputs[0].dtype
-    if dtype is None or dtype.name not in _TYPES:
-        raise NotMovementError(f"elements of type {dtype}")
+    if dtype is None:
+        raise NotMovementError("elements of unknown type")
     shapes = [facts.shape(value) for value in node.inputs]
     letters, result = _letters(node, [len(shape) for shape in shapes])
     if len(letters) > 2:
@@ -147,7 +147,10 @@ def _understood(facts: Interpretation, node: ir.Node) -> tuple[Term, bool]:
     plain = [term for term in terms if _is_plain(facts, term)]
     if not plain:
         raise NotMovementError("it would take arithmetic on sizes")
-    return min(plain, key=_transposed), len(letters) > 1 or set(letters[0]) != set(result)
+    computes = len(letters) > 1 or set(letters[0]) != set(result)
+    if computes and dtype.name not in _TYPES:
+        raise NotMovementError(f"elements of type {dtype.name}, of which onnxruntime has no products")
+    return min(plain, key=_transposed), computes
 
 
 def _read(facts: Interpretation, value: ir.Value, dtype: ir.DataType) -> Term:
