@@ -131,6 +131,15 @@ def test_scatter_elements_on_the_last_axis() -> None:
     assert op_types(result) == {"Pad": 1}
 
 
+@pytest.mark.parametrize(("size", "splits"), [(4, True), (5, False), (6, False), (8, False)])
+def test_two_rows_are_a_step_where_it_takes_no_more(size: int, splits: bool) -> None:
+    weights = {"rows": np.array([[1], [3]])}
+    model = make(f"(float[{size},M] x, float[2,M] u) => (float[{size},M] y)", "y = ScatterND(x, rows, u)", weights)
+    result, _ = check(model, {"M": 1}, {"M": 3})
+    assert ("Reshape" in op_types(result)) == splits
+    assert sum(op_types(result).values()) <= 6
+
+
 @pytest.mark.parametrize("reduction", ["none", "add"])
 def test_pairs_of_positions_among_others_are_no_steps(reduction: str) -> None:
     body = f"""sizes = Shape<end = 1>(x) target = Concat<axis = 0>(sizes, three) at = Expand(places, target)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from s2deploy.rewrite.contents import Ramp, Read, Shape
-from s2deploy.rewrite.coordinates import Coord, divide
+from s2deploy.rewrite.coordinates import Coord
 from s2deploy.rewrite.facts import Interpretation
 from s2deploy.rewrite.refusals import NotMovementError
 from s2deploy.rewrite.regions import Tiling, concat
@@ -145,14 +145,14 @@ def refined(facts: Interpretation, components: Sequence[Tiling]) -> list[Place]:
 def _rows_apart(boxes: Sequence[Place], data: Shape) -> list[Place]:
     """Returns the boxes with pairs of rows that no regular step leads to as two boxes.
 
-    Any two numbers look like a ramp; a step that does not divide the axis, or is one of several, is none.
+    Any two numbers look like a ramp; a step that is one of several, or would take more of the axis, is none.
     """
     found: list[Place] = []
     for origin, size, ramps in boxes:
         axis = None
         for ramp, total in zip(ramps, data, strict=False):
             for t, step in enumerate(ramp.steps):
-                if size[t] == 2 and step not in (-1, 0, 1) and (len(boxes) > 1 or divide(total, step) is None):
+                if size[t] == 2 and step not in (-1, 0, 1) and (len(boxes) > 1 or total != 2 * abs(step)):
                     axis = t
         if axis is None:
             found.append((origin, size, ramps))
