@@ -152,7 +152,7 @@ def _rows_apart(boxes: Sequence[Place], data: Shape) -> list[Place]:
         axis = None
         for ramp, total in zip(ramps, data, strict=False):
             for t, step in enumerate(ramp.steps):
-                if size[t] == 2 and step not in (-1, 0, 1) and (len(boxes) > 1 or total != 2 * abs(step)):
+                if size[t] == 2 and step not in (-1, 0, 1) and (len(boxes) > 1 or total not in (2 * step, -2 * step)):
                     axis = t
         if axis is None:
             found.append((origin, size, ramps))
@@ -215,7 +215,8 @@ def _writes_elements(facts: Interpretation, node: ir.Node) -> Writes:
     if 0 in indices.shape:
         return lambda _: []
     places: list[Place] = [(origin, shape, [known_ramp(content)]) for origin, shape, content in few_boxes(indices)]
-    boxes = _rows_apart(places, (data[axis],))
+    # Two positions alone are written with a step, which costs less than what lies between them.
+    boxes = _rows_apart(places, (data[axis],)) if len(places) > 1 else places
 
     def writes(updates: Movement) -> list[Write]:
         found: list[Write] = []
