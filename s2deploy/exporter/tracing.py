@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from s2deploy.exporter.adaptive_pools import adaptive_pools_stay_symbolic
 from s2deploy.exporter.arguments import bind
 from s2deploy.exporter.attributes import assigned_buffers_copied, attributes_kept
 from s2deploy.exporter.diagonals import diagonals_are_masks
@@ -45,6 +46,7 @@ def export(
         linspaces_stay_symbolic(),
         tensors_of_sizes_stay_symbolic(),
         whole_pools_stay_symbolic(),
+        adaptive_pools_stay_symbolic(),
         diagonals_are_masks(),
         attributes_kept(module),
         assigned_buffers_copied(module),
