@@ -43,7 +43,11 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--only", action="append", metavar="NAME", help="of the workloads; repeatable")
     parser.add_argument(
-        "--patience", type=float, default=300.0, metavar="SECONDS", help="of each run, for a hypervisor (default 300)"
+        "--patience",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="of each run of more than one thread, for a hypervisor (default 300)",
     )
     parser.add_argument("--folder", type=Path, default=HERE.parent / "out" / "bench", help="for exports and runs")
     asked = parser.parse_args()
@@ -119,7 +123,7 @@ def run_once(
         compiled=["torch"],
         threads=threads,
         seconds=seconds,
-        patience=0.0 if quick else patience,
+        patience=0.0 if quick or threads == 1 else patience,
         reporter=Reporter(sys.stdout),
     )
     print("\n".join(bench_lines(result)), flush=True)

@@ -27,7 +27,7 @@ _MOST_BINS = 16
 
 
 def adaptive_pools_stay_symbolic() -> AbstractContextManager[Any]:
-    """Returns a context in which adaptive pooling of symbolic sizes is made of slices and reductions."""
+    """Returns a context in which adaptive pooling of symbolic sizes is made of products and reductions."""
     from torch.nn import functional
 
     averages = (functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)

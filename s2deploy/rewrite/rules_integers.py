@@ -77,8 +77,10 @@ def _whole_number(facts: Interpretation, value: ir.Value | None) -> Coord:
         raise NotMovementError(_NO_INTEGERS)
     node = value.producer()
     if node is not None and node.op_type == "Cast" and node.domain == "" and facts.is_integer(node.inputs[0]):
-        (number,) = facts.integers(node.inputs[0])
-        return number
+        numbers = facts.integers(node.inputs[0])
+        if len(numbers) != 1:
+            raise NotMovementError(_NO_INTEGERS)
+        return numbers[0]
     content = facts.tiling(value).root
     if isinstance(content, (Cut, Read)) or not _is_known_constant(content):
         raise NotMovementError(_NO_INTEGERS)
